@@ -20,13 +20,17 @@ class SectionWriter {
   void put(const void* data, size_t bytes);  // crosses page ends freely
   size_t room() const { return kPageBytes - page_.size(); }  // in the page being filled; never 0
   void end_page();                           // fills up with zeros; nothing to do on a fresh page
-  uint32_t pages() const { return pages_; }  // finished ones
-  uint64_t bytes() const { return bytes_; }
+  Section section() const { return section_; }
+  uint32_t pages() const { return static_cast<uint32_t>(sums_.size()); }  // finished ones
+  uint64_t bytes() const { return bytes_; }  // end of the last byte put, counted from the section's start
+  const std::vector<uint32_t>& sums() const { return sums_; }
 
  private:
+  void finish_page();
+
   Section section_;
   PageQueue& queue_;
   std::vector<uint8_t> page_;
-  uint32_t pages_ = 0;
+  std::vector<uint32_t> sums_;
   uint64_t bytes_ = 0;
 };
