@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "bytes.h"
+#include "format.h"
 #include "messages.h"
 
 inline constexpr uint32_t kMaxDim = 8192;
@@ -27,7 +28,7 @@ struct IndexParameters {
   uint32_t row_bytes() const {
     return dtype == PwDtype::F32 ? dim * 4 : dtype == PwDtype::F16 ? dim * 2 : 4 + code_dim;
   }
-  uint32_t rows_per_page() const { return 16384 / row_bytes(); }
+  uint32_t rows_per_page() const { return kPageBytes / row_bytes(); }
   // Flat has neither codes nor centroids.
   bool has_codes() const { return kind != PwKind::Flat; }
   // Checks every range; PW_BAD_ARGUMENT or PW_CORRUPT (`status`) with a sentence.
