@@ -1,16 +1,16 @@
 #include "operations.h"
 
 // Until every module has landed: those that are missing link as null.
-#pragma weak _Z18make_search_vectorR5Index
-#pragma weak _Z12make_vectorsR5Index
-#pragma weak _Z16make_search_textR5Index
-#pragma weak _Z12make_recordsR5Index
-#pragma weak _Z16make_rows_of_idsR5Index
-#pragma weak _Z11make_insertR5Index
-#pragma weak _Z11make_deleteR5Index
-#pragma weak _Z17make_filter_countR5Index
-#pragma weak _Z14make_live_rowsR5Index
-#pragma weak _Z18make_column_valuesR5Index
+extern __attribute__((weak)) std::unique_ptr<Operation> make_search_vector(Index&);
+extern __attribute__((weak)) std::unique_ptr<Operation> make_vectors(Index&);
+extern __attribute__((weak)) std::unique_ptr<Operation> make_search_text(Index&);
+extern __attribute__((weak)) std::unique_ptr<Operation> make_records(Index&);
+extern __attribute__((weak)) std::unique_ptr<Operation> make_rows_of_ids(Index&);
+extern __attribute__((weak)) std::unique_ptr<Operation> make_insert(Index&);
+extern __attribute__((weak)) std::unique_ptr<Operation> make_delete(Index&);
+extern __attribute__((weak)) std::unique_ptr<Operation> make_filter_count(Index&);
+extern __attribute__((weak)) std::unique_ptr<Operation> make_live_rows(Index&);
+extern __attribute__((weak)) std::unique_ptr<Operation> make_column_values(Index&);
 #define make_or_null(f) (f ? f(index) : nullptr)
 
 std::unique_ptr<Operation> make_operation(uint32_t kind, Index& index) {
