@@ -21,6 +21,7 @@ inline constexpr uint32_t kTagIndex = tag("INDX");        // head.cpp: sizes, me
 inline constexpr uint32_t kTagSections = tag("SECT");     // head.cpp: first page, pages, bytes of each section
 inline constexpr uint32_t kTagSums = tag("SUMS");         // head.cpp: u32 checksum of every page
 inline constexpr uint32_t kTagClusters = tag("CLUS");     // clusters.cpp: first row of each cluster
+inline constexpr uint32_t kTagMean = tag("MEAN");         // clusters.cpp: the centroid of all rows, for inserted ones
 inline constexpr uint32_t kTagLexicon = tag("LEXI");      // lexicon.cpp: first term of each page, statistics
 inline constexpr uint32_t kTagRecords = tag("RECS");      // records.cpp: first row of each page
 inline constexpr uint32_t kTagColumns = tag("COLS");      // columns.cpp: name, type, width, first page

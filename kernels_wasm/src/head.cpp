@@ -34,7 +34,7 @@ struct SectionChunk {
 };
 
 bool known(uint32_t tag) {
-  for (uint32_t one : {kTagIndex, kTagSections, kTagSums, kTagClusters, kTagLexicon, kTagRecords, kTagColumns,
+  for (uint32_t one : {kTagIndex, kTagSections, kTagSums, kTagClusters, kTagMean, kTagLexicon, kTagRecords, kTagColumns,
                        kTagGraph, kTagCalibration})
     if (one == tag) return true;
   return false;

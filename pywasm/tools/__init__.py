@@ -1,0 +1,1 @@
+"""Developer tools: generators of checked-in sources. Not needed at run time."""
