@@ -1,0 +1,1 @@
+"""`pywasm bench`: the toolkit and its peers measured side by side in headless browsers."""
