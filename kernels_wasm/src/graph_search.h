@@ -1,0 +1,95 @@
+// Walks the graph over the codes: the candidates of a vector search in an index of kind graph, by
+// estimated distance. It pauses for pages of GRAPH and CODES; the result does not depend on which
+// pages were at hand.
+#pragma once
+#include <stdint.h>
+
+#include <vector>
+
+#include "bitmap.h"
+#include "graph.h"
+#include "graph_beam.h"
+#include "rowcode.h"
+#include "topk.h"
+
+class Index;
+
+struct GraphQuery {
+  const float* rotated = nullptr;       // [code_dim]; not kept
+  const float* cluster_keys = nullptr;  // [clusters]: Clusters::base_key of each; outlives the search
+  uint32_t ef = 0;                      // candidates to find; the beam's width
+  const Bitmap* passing = nullptr;      // rows that may be returned, at least all of the base's bits
+                                        // long; null: every row may. Outlives the search
+  uint32_t passing_rows = 0;            // how many base rows that is, where `passing` is given
+};
+
+class GraphSearch {
+ public:
+  explicit GraphSearch(Index& index) : index_(index) {}
+
+  void begin(const GraphQuery& query);
+  // PW_DONE: candidates() are complete. PW_NEED: the pages appended to `wanted` are. PW_CORRUPT.
+  int32_t step(std::vector<uint32_t>& wanted);
+  // At most ef rows by estimated key, nearest first.
+  const std::vector<Candidate>& candidates() const { return candidates_; }
+  uint32_t hops() const { return hops_; }    // lists read
+  uint32_t codes() const { return codes_; }  // estimates made
+
+ private:
+  enum class Phase { Enter, Descend, Walk, Scan, Done };
+
+  bool scan_is_cheaper() const;
+  int32_t enter();
+  int32_t descend();
+  int32_t walk();
+  int32_t scan();
+  int32_t finish();
+
+  // A page's bytes, or null when it is absent.
+  const uint8_t* graph_page(uint32_t page);
+  uint32_t code_page(uint32_t row) const { return codes_first_page_ + row / codes_per_page_; }
+  // A row's code, or null when its page is absent.
+  const uint8_t* code_of(uint32_t row);
+  float key_of(uint32_t row, const uint8_t* code);
+  void see(uint32_t row, float key);
+  void estimate_pending();
+
+  // Asking for pages: what is needed now first, then what the next steps of the walk will need.
+  int32_t need(uint32_t page);
+  int32_t need_pending();
+  bool want(uint32_t page);  // false: no more may be asked for
+  void want_frontier();
+
+  Index& index_;
+  GraphQuery query_;
+  RowCodeQuery code_query_;
+  Phase phase_ = Phase::Done;
+  uint32_t codes_first_page_ = 0, codes_per_page_ = 1, codes_row_bytes_ = 0;
+  const uint8_t* codes_resident_ = nullptr;  // set by every step
+  const uint8_t* graph_resident_ = nullptr;
+  uint32_t graph_first_page_ = 0;
+  std::vector<uint32_t>* wanted_ = nullptr;
+  uint32_t room_ = 0;                         // pages that may be asked for in this step
+  uint64_t done_before_ = ~0ull;              // hops_ + codes_ when pages were last asked for
+
+  // Descend.
+  uint32_t level_ = 0, below_ = 0;  // of the nearest node: its level, its rank one level lower
+  GraphLink nearest_{};
+  float nearest_key_ = 0;
+  GraphLink next_{};                // the nearest of the list being read
+  float next_key_ = 0;
+  uint32_t read_ = 0;               // links that have an estimate
+  bool listed_ = false;             // links_ holds nearest_'s list
+  std::vector<GraphLink> links_;
+
+  // Walk and scan.
+  Beam beam_;
+  TopK best_;                        // of a scan; of a walk with a filter: those that pass
+  Bitmap visited_;
+  std::vector<uint32_t> pending_;    // rows of the list being read that have no estimate yet
+  std::vector<uint32_t> neighbours_;
+  uint32_t scan_at_ = 0;
+
+  std::vector<Candidate> candidates_;
+  uint32_t hops_ = 0, codes_ = 0;
+};
