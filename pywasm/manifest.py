@@ -1,0 +1,160 @@
+"""manifest.json: what a site says about itself. The one definition.
+
+`python -m pywasm.tools.manifest_types` writes the TypeScript types from it.
+"""
+
+import json
+import re
+from pathlib import Path
+from typing import Literal
+
+import pydantic
+import xxhash
+
+from pywasm.errors import UserError
+
+MANIFEST_VERSION = 1
+FILE_NAME = "manifest.json"
+_LINE = re.compile(rb'\{"pywasm":(\d+),"xxh64":"([0-9a-f]{16})","manifest":(.*)\}\n?', re.S)
+
+
+class _Model(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+
+class ColumnInfo(_Model):
+    """A metadata column that filters can name."""
+
+    name: str
+    type: Literal["category", "number"]
+    values: list[str] | None = pydantic.Field(
+        None, description="Of a category: its values in the order of their codes in the index"
+    )
+    min: float | None = pydantic.Field(None, description="Of a number: its least value")
+    max: float | None = pydantic.Field(None, description="Of a number: its greatest value")
+
+
+class EncoderInfo(_Model):
+    """What made the vectors, and what queries must be put through."""
+
+    name: str
+    dim: int
+    pooling: Literal["mean", "cls", "max"]
+    normalize: bool
+    query_prefix: str
+    document_prefix: str
+    max_tokens: int = pydantic.Field(description="Special tokens included")
+    licence: str
+    sha256: str = pydantic.Field(description="Of its weights, configuration and tokenizer")
+
+
+class LicenceInfo(_Model):
+    name: str
+    of: str = pydantic.Field(description="What it is the licence of")
+    url: str
+
+
+class Suggestion(_Model):
+    text: str
+    vector: str = pydantic.Field(description="Base64 of f16[dim], little-endian")
+
+
+class FileInfo(_Model):
+    """A file of the site, by its path below the folder of the manifest."""
+
+    file: str
+    bytes: int
+    sha256: str
+
+
+class SectionMemory(_Model):
+    """Bytes of the index by section; `resident` is what a browser holds to search without waiting."""
+
+    resident_bytes: int
+    head_bytes: int
+    lexicon_bytes: int
+    centroids_bytes: int
+    codes_bytes: int
+    vectors_bytes: int
+    records_bytes: int
+    ids_bytes: int
+    columns_bytes: int
+    graph_bytes: int
+
+
+class Manifest(_Model):
+    """The body of manifest.json (docs/format.md)."""
+
+    pywasm_version: str
+    title: str
+    language: str = pydantic.Field(description="BCP 47, or empty where it is not known")
+    generation: str = pydantic.Field(description="A hash of head and shards")
+    rows: int
+    documents: int
+    kind: Literal["flat", "scan", "clusters", "graph"]
+    dim: int
+    metric: Literal["cosine", "ip", "l2"]
+    dtype: Literal["f32", "f16", "i8"]
+    code_bits: int
+    clusters: int
+    columns: list[ColumnInfo]
+    encoder: EncoderInfo | None
+    licences: list[LicenceInfo]
+    suggestions: list[Suggestion]
+    page_bytes: int
+    pages_per_shard: int
+    shards: list[FileInfo]
+    head: str = pydantic.Field(description="Base64 of the index head")
+    keyword: bool = pydantic.Field(description="Whether texts were indexed for keyword search")
+    memory: SectionMemory
+    assets: list[FileInfo]
+    previous: list[str] = pydantic.Field(
+        description="Shards of the generation before that are still there"
+    )
+
+
+def manifest_bytes(manifest: Manifest) -> bytes:
+    """The one line of manifest.json."""
+    body = json.dumps(
+        manifest.model_dump(exclude_none=False), ensure_ascii=False, separators=(",", ":")
+    ).encode()
+    check = xxhash.xxh64_hexdigest(body)
+    return b'{"pywasm":%d,"xxh64":"%s","manifest":%s}\n' % (MANIFEST_VERSION, check.encode(), body)
+
+
+def read_manifest(site: Path) -> Manifest:
+    """Checked. Raises UserError where it is missing, damaged, or of a newer version."""
+    file = site / FILE_NAME
+    try:
+        data = file.read_bytes()
+    except FileNotFoundError as error:
+        raise UserError(f"{site}: no {FILE_NAME} here; expected a folder made by `pywasm build`") from error
+    return parse_manifest(data, str(file))
+
+
+def parse_manifest(data: bytes, where: str) -> Manifest:
+    """As read_manifest, from bytes; `where` names them in errors."""
+    match = _LINE.fullmatch(data)
+    if match is None:
+        raise UserError(
+            f"{where}: damaged: {len(data):,} bytes that do not have the form of a manifest; "
+            "build the site again"
+        )
+    version = int(match.group(1))
+    if version > MANIFEST_VERSION:
+        raise UserError(
+            f"{where}: made by a newer pywasm (format {version}, this one reads up to "
+            f"{MANIFEST_VERSION}); update pywasm"
+        )
+    found = xxhash.xxh64_hexdigest(match.group(3))
+    if found != match.group(2).decode():
+        raise UserError(
+            f"{where}: damaged: checksum {found}, expected {match.group(2).decode()}; "
+            "build the site again"
+        )
+    try:
+        return Manifest.model_validate_json(match.group(3))
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise UserError(f"{where}: {place}: {first['msg']}") from error
