@@ -59,10 +59,9 @@ class StringStore {
 // Open addressing from the hash of an id to a row; the owner compares the ids themselves.
 class IdMap {
  public:
-  // Room for `count` entries in all. False: no memory, nothing changed.
+  // Room for `count` more entries. False: no memory, nothing changed.
   bool reserve(uint32_t count);
-  // The hash must not be in the map with this row.
-  void add(uint64_t hash, uint32_t row);
+  void add(uint64_t hash, uint32_t row);  // within what was reserved
   void remove(uint64_t hash, uint32_t row);
   // The first row with this hash for which `same(row)` holds, or kNone.
   static constexpr uint32_t kNone = 0xffffffffu;
