@@ -266,7 +266,7 @@ void FilterState::want_pages(const Match& match, uint32_t first_page, size_t lim
   for (uint32_t page = first_page; page < pages && wanted.size() < limit; page++) {
     const uint32_t number = layout.first_page + page;
     if (ask_zone(match, layout, page) != ZoneAnswer::Read || index_.pages.find(number) != nullptr) continue;
-    if (std::ranges::find(wanted, number) == wanted.end()) wanted.push_back(number);
+    if (std::find(wanted.begin(), wanted.end(), number) == wanted.end()) wanted.push_back(number);
   }
 }
 

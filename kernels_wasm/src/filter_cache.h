@@ -28,7 +28,7 @@ class FilterCache {
   // The stored result of `program` in `state`, or null.
   const Entry* find(std::span<const uint32_t> program, State state) {
     for (Entry& entry : entries_) {
-      if (entry.state == state && std::ranges::equal(entry.program, program)) {
+      if (entry.state == state && std::equal(entry.program.begin(), entry.program.end(), program.begin(), program.end())) {
         entry.used = ++clock_;
         return &entry;
       }
@@ -40,7 +40,8 @@ class FilterCache {
     const size_t room = std::clamp<size_t>(kMaxBytes / (bitmap.size() / 8 + 1), 1, kMaxEntries);
     if (entries_.size() > room) entries_.resize(room);
     if (entries_.size() < room) entries_.emplace_back();
-    Entry* oldest = &*std::ranges::min_element(entries_, {}, &Entry::used);
+    Entry* oldest = &*std::min_element(entries_.begin(), entries_.end(),
+                                       [](const Entry& a, const Entry& b) { return a.used < b.used; });
     oldest->program.assign(program.begin(), program.end());
     oldest->state = state;
     oldest->bitmap = bitmap;

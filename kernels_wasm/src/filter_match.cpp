@@ -9,6 +9,7 @@
 namespace {
 
 constexpr uint32_t kFewCodes = 4;  // a set this small is tested code by code
+constexpr uint32_t kTableBits = 1 << 16;
 
 // The masks of 16 rows, from comparisons of wider lanes: all ones and all zeros survive saturation.
 v128_t narrow32(v128_t a, v128_t b, v128_t c, v128_t d) {
@@ -105,17 +106,36 @@ void match_equal(uint32_t code, uint32_t width, const uint8_t* values, uint32_t 
   else run(Equal32(code), values, words, out);
 }
 
-template <class Code>
-void match_in(std::span<const uint32_t> codes, const uint8_t* values, uint32_t words, uint64_t* out) {
+// Sets out[] from one look-up a value.
+template <class Code, class Has>
+void run_each(const uint8_t* values, uint32_t words, uint64_t* out, Has has) {
   for (uint32_t w = 0; w < words; w++) {
     uint64_t word = 0;
     for (uint32_t i = 0; i < 64; i++, values += sizeof(Code)) {
       Code code;
       memcpy(&code, values, sizeof(Code));
-      word |= static_cast<uint64_t>(std::binary_search(codes.begin(), codes.end(), uint32_t{code})) << i;
+      word |= static_cast<uint64_t>(has(code)) << i;
     }
     out[w] = word;
   }
+}
+
+// `codes` has one code at least. A table of bits from the first code to the last where that is
+// small, which it is for every 2-byte column.
+template <class Code>
+void match_in(std::span<const uint32_t> codes, const uint8_t* values, uint32_t words, uint64_t* out) {
+  const uint32_t first = codes.front(), range = codes.back() - first;
+  if (range >= kTableBits)
+    return run_each<Code>(values, words, out,
+                          [&](uint32_t code) { return std::binary_search(codes.begin(), codes.end(), code); });
+  uint32_t table[kTableBits / 32];
+  memset(table, 0, (range / 32 + 1) * 4);
+  for (uint32_t code : codes) table[(code - first) / 32] |= 1u << (code - first) % 32;
+  run_each<Code>(values, words, out, [&](uint32_t code) {
+    const uint32_t at = code - first;  // wraps to something large below `first`
+    const uint32_t inside = at <= range;
+    return table[inside ? at / 32 : 0] >> at % 32 & inside;
+  });
 }
 
 // The nearest f32 from above or below: bounds of f64 mean the same to f32 values.
@@ -138,7 +158,7 @@ void match_values(const Match& match, uint32_t width, const uint8_t* values, uin
       return match_equal(match.code, width, values, words, out);
     case Match::In: {
       std::span<const uint32_t> codes = match.codes;  // without what this width has not got
-      codes = codes.first(static_cast<size_t>(std::ranges::lower_bound(codes, missing) - codes.begin()));
+      codes = codes.first(static_cast<size_t>(std::lower_bound(codes.begin(), codes.end(), missing) - codes.begin()));
       if (width == 1) return run(In8(codes), values, words, out);
       if (codes.size() > kFewCodes)
         return width == 2 ? match_in<uint16_t>(codes, values, words, out) : match_in<uint32_t>(codes, values, words, out);

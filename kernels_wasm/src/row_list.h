@@ -48,7 +48,7 @@ class RowList {
     std::vector<uint32_t>& numbers = page_numbers_;
     numbers.clear();
     for (uint32_t i : pending_) numbers.push_back(page_of(rows_[i]));
-    std::ranges::sort(numbers);
+    std::sort(numbers.begin(), numbers.end());
     numbers.erase(std::unique(numbers.begin(), numbers.end()), numbers.end());
     if (numbers.size() > limit) numbers.resize(limit);
     wanted.insert(wanted.end(), numbers.begin(), numbers.end());
