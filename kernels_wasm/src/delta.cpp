@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "clusters.h"
 #include "columns.h"
 #include "distance.h"
 #include "index.h"
@@ -25,7 +26,6 @@ int32_t Delta::open(Index& index) {
   const Head& head = index.head;
   base_rows_ = head.rows;
   rows_ = 0;
-  centroid_.assign(head.code_dim, 0.0f);
   plain_.resize(head.dim);
   rotated_.resize(head.code_dim);
   vectors_ = Chunks(head.row_bytes(), std::max(1u, kVectorChunkBytes / head.row_bytes()));
@@ -106,7 +106,7 @@ void Delta::insert_vectors(const RowBatch& batch) {
     store_row(head, plain_.data(), rotated_.data(), vectors_.at(rows_ + i));
     if (!coder_) continue;
     const uint32_t slot = base_rows_ % kBlockRows + rows_ + i;
-    coder_->encode(rotated_.data(), centroid_.data(), code_);
+    coder_->encode(rotated_.data(), index_->clusters->mean().data(), code_);
     coder_->place(code_, blocks_.at(slot / kBlockRows), slot % kBlockRows);
   }
 }

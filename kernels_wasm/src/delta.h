@@ -20,9 +20,8 @@ class Delta {
 
   uint32_t rows() const { return rows_; }  // inserted ones, deleted ones included
   size_t bytes() const;                    // memory held
-  const std::vector<float>& centroid() const { return centroid_; }  // [code_dim], rotated: what rows are coded against
 
-  // Fast-scan codes (none for kind flat). Blocks stand where they would in a flat array of all rows:
+  // Fast-scan codes against Clusters::mean() (none for kind flat). Blocks stand where they would in a flat array of all rows:
   // block i covers rows [first_block_row() + 32 i, + 32). Slots of rows below base_rows() or not
   // inserted yet hold zeros. Runs of kBlockRun blocks (from a multiple of it on) are contiguous.
   static constexpr uint32_t kBlockRun = 16;
@@ -62,7 +61,6 @@ class Delta {
 
   Index* index_ = nullptr;
   uint32_t base_rows_ = 0, rows_ = 0;
-  std::vector<float> centroid_;
   std::unique_ptr<RowCoder> coder_;
   RowCode code_;
   std::vector<float> plain_, rotated_;

@@ -265,7 +265,7 @@ void FilterState::want_pages(const Match& match, uint32_t first_page, size_t lim
   const uint32_t pages = layout.pages(index_.base_rows());
   for (uint32_t page = first_page; page < pages && wanted.size() < limit; page++) {
     const uint32_t number = layout.first_page + page;
-    if (ask_zone(match, layout, page) != ZoneAnswer::Read || index_.pages.find(number) != nullptr) continue;
+    if (ask_zone(match, layout, page) != ZoneAnswer::Read || index_.pages.present(number)) continue;
     if (std::find(wanted.begin(), wanted.end(), number) == wanted.end()) wanted.push_back(number);
   }
 }
