@@ -1,0 +1,35 @@
+/**
+ * Builds the page that every site carries, and the service worker, beside the bundle:
+ * dist/index.html, dist/sw.js, dist/demo/{demo.js,style.css,icon.svg}. The page imports the bundle
+ * as ../pywasm.js, so that a site's own pages share its one copy.
+ */
+import { cp, mkdir, readFile, writeFile } from "node:fs/promises";
+import { transform } from "lightningcss";
+import { rolldown } from "rolldown";
+
+const web = new URL("../", import.meta.url);
+const output = new URL("dist/", web);
+const path = (relative, base = web) => decodeURIComponent(new URL(relative, base).pathname);
+
+async function script(input, file, options = {}) {
+  const bundle = await rolldown({ input: path(input), ...options });
+  await bundle.write({ file: path(file, output), format: "es", minify: true });
+  await bundle.close();
+}
+
+async function styles(files) {
+  const source = Buffer.concat(await Promise.all(files.map((file) => readFile(new URL(file, web)))));
+  return transform({ filename: "style.css", code: source, minify: true }).code;
+}
+
+await mkdir(new URL("demo/", output), { recursive: true });
+await script("demo/main.ts", "demo/demo.js", {
+  plugins: [{
+    name: "the bundle stays outside",
+    resolveId: (id) => (id.endsWith("src/pywasm.ts") ? { id: "../pywasm.js", external: true } : null),
+  }],
+});
+await script("src/sw.ts", "sw.js");
+await writeFile(new URL("demo/style.css", output), await styles(["demo/style.css", "demo/inspector.css"]));
+await cp(new URL("demo/icon.svg", web), new URL("demo/icon.svg", output));
+await cp(new URL("demo/index.html", web), new URL("index.html", output));

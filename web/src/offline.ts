@@ -1,0 +1,21 @@
+/** The page's side of the service worker (sw.ts). */
+
+const script = "sw.js";
+
+/**
+ * Registers the site's service worker. Where there can be none (an insecure page, a private window,
+ * a site of another origin) the page works as before while online: that is not an error.
+ */
+export async function registerOffline(site: string): Promise<void> {
+  try {
+    await navigator.serviceWorker?.register(new URL(script, site), { type: "module" });
+  } catch { /* see above */ }
+}
+
+/** Removes the site's service worker and all it has stored. */
+export async function forgetOffline(site: string): Promise<void> {
+  const registration = await navigator.serviceWorker?.getRegistration(site).catch(() => undefined);
+  if (registration?.scope !== new URL("./", site).href) return;
+  await registration.unregister();
+  for (const name of await caches.keys()) if (name.startsWith(`pywasm-shell ${registration.scope} `)) await caches.delete(name);
+}
