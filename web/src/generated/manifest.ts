@@ -7,11 +7,11 @@ export interface ColumnInfo {
   name: string;
   type: "category" | "number";
   /** Of a category: its values in the order of their codes in the index */
-  values: string[] | null;
+  values?: string[] | null;
   /** Of a number: its least value */
-  min: number | null;
+  min?: number | null;
   /** Of a number: its greatest value */
-  max: number | null;
+  max?: number | null;
 }
 
 /** What made the vectors, and what queries must be put through. */
@@ -41,20 +41,6 @@ export interface LicenceInfo {
   /** What it is the licence of */
   of: string;
   url: string;
-}
-
-/** Bytes of the index by section; `resident` is what a browser holds to search without waiting. */
-export interface SectionMemory {
-  resident_bytes: number;
-  head_bytes: number;
-  lexicon_bytes: number;
-  centroids_bytes: number;
-  codes_bytes: number;
-  vectors_bytes: number;
-  records_bytes: number;
-  ids_bytes: number;
-  columns_bytes: number;
-  graph_bytes: number;
 }
 
 export interface Suggestion {
@@ -90,7 +76,8 @@ export interface Manifest {
   head: string;
   /** Whether texts were indexed for keyword search */
   keyword: boolean;
-  memory: SectionMemory;
+  /** Bytes of the index by section, and resident_bytes: what a browser holds to search without waiting */
+  memory: Record<string, number>;
   assets: FileInfo[];
   /** Shards of the generation before that are still there */
   previous: string[];

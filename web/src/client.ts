@@ -1,0 +1,293 @@
+/** The library as a page sees it: `open` and class `Index`. The work is done in the worker. */
+import { transfer } from "comlink";
+
+import { compileEngine, Connection, fetchManifest } from "./connection.ts";
+import { aborted, fromPlain, PywasmError, throwIfAborted } from "./error.ts";
+import { packRows } from "./pack.ts";
+import type { Answer, HostEvent, Method, OpenRequest } from "./protocol.ts";
+import type {
+  CreateOptions, ExportedFile, NewRow, OpenOptions, Query, Results, Row, SearchOptions, Site, Status,
+} from "./types.ts";
+
+/** Indexes of this page by what their worker is started from. */
+const connections = new Map<string, { connection: Promise<Connection>; users: number }>();
+let lastNumber = 0;
+
+/** Opens the site at `siteUrl`: its address, with or without "manifest.json" at the end. */
+export function open(siteUrl: string | URL, options: OpenOptions = {}): Promise<Index> {
+  return Index.open(siteUrl, options);
+}
+
+/** What a call needs beside its arguments. */
+interface CallOptions {
+  signal?: AbortSignal | undefined;
+  onPartial?: ((results: Results) => void) | undefined;
+}
+
+export class Index {
+  /** What the site's builder said of it. */
+  site: Site;
+  readonly #number: number;
+  readonly #request: OpenRequest;
+  readonly #options: OpenOptions;
+  #connection: Promise<Connection> | null;
+  #closed = false;
+
+  private constructor(number: number, request: OpenRequest, options: OpenOptions, connection: Promise<Connection>, site: Site) {
+    this.#number = number;
+    this.#request = request;
+    this.#options = options;
+    this.#connection = connection;
+    this.site = site;
+    void this.#watch(connection);
+  }
+
+  /** Opens a site by its address, or an index that Index.create made by "name:NAME". */
+  static async open(where: string | URL, options: OpenOptions = {}): Promise<Index> {
+    const name = String(where).startsWith("name:") ? String(where) : siteAddress(where).href;
+    return Index.#open({ name, options: coreOptions(options), create: null, network: !name.startsWith("name:") }, options);
+  }
+
+  /** Opens the index NAME of this browser, making it where there is none. */
+  static async create(name: string, options: CreateOptions): Promise<Index> {
+    const { dim, metric, dtype, columns } = options;
+    if (!Number.isInteger(dim) || dim < 1) throw new PywasmError("argument", `dim: a whole number of at least 1 expected, not ${dim}`);
+    const create = { dim, ...(metric && { metric }), ...(dtype && { dtype }), ...(columns && { columns }) };
+    return Index.#open({ name: `name:${name}`, options: coreOptions(options), create, network: false }, options);
+  }
+
+  static async #open(request: OpenRequest, options: OpenOptions): Promise<Index> {
+    throwIfAborted(options.signal);
+    const number = ++lastNumber;
+    const connection = connect(options);
+    try {
+      const site = await openIn(connection, number, request, options);
+      if (options.offline) registerServiceWorker(request.name);
+      return new Index(number, request, options, connection, site);
+    } catch (error) {
+      await release(connection, number);
+      throw error;
+    }
+  }
+
+  /** The k best rows for words, a vector, or both. */
+  async search(query: Query, options: SearchOptions = {}): Promise<Results> {
+    const { signal, onPartial, ...rest } = options;
+    return this.#call("search", [query, rest], { signal, onPartial });
+  }
+
+  /** The rows nearest to row `id`, without it. */
+  async similar(id: string, options: SearchOptions = {}): Promise<Results> {
+    const { signal, onPartial, ...rest } = options;
+    return this.#call("similar", [id, rest], { signal, onPartial });
+  }
+
+  /** Searches with the vector of suggestion `i` of `site.suggestions`. */
+  async suggest(i: number, options: SearchOptions = {}): Promise<Results> {
+    const { signal, onPartial, ...rest } = options;
+    return this.#call("suggest", [i, rest], { signal, onPartial });
+  }
+
+  /** Adds rows, all or none; an id that exists is an error ("duplicate") unless `replace`. */
+  async insert(rows: readonly NewRow[], options: { replace?: boolean; signal?: AbortSignal } = {}): Promise<void> {
+    const packed = packRows(rows, this.site.dim, this.site.columns);
+    await this.#call("insert", [transfer(packed, [packed.vectors.buffer]), options.replace === true], { signal: options.signal });
+  }
+
+  /** Adds rows or puts them in place of the ones with the same ids. */
+  async update(rows: readonly NewRow[], options: { signal?: AbortSignal } = {}): Promise<void> {
+    await this.insert(rows, { ...options, replace: true });
+  }
+
+  /** Removes rows; the answer is how many there were. */
+  async delete(ids: readonly string[], options: { signal?: AbortSignal } = {}): Promise<number> {
+    return this.#call("delete", [ids], { signal: options.signal });
+  }
+
+  /** Rows by id, in that order; null where there is none. */
+  async get(ids: readonly string[], options: { vectors?: boolean; signal?: AbortSignal } = {}): Promise<(Row | null)[]> {
+    return this.#call("get", [ids, options.vectors === true], { signal: options.signal });
+  }
+
+  /** All rows, in the index's order. */
+  async *rows(options: { vectors?: boolean; signal?: AbortSignal } = {}): AsyncGenerator<Row, void, undefined> {
+    let from = 0;
+    for (;;) {
+      const batch: Row[] = await this.#call("rowsFrom", [from, 256, options.vectors === true], { signal: options.signal });
+      yield* batch;
+      const last = batch.at(-1);
+      if (!last) return;
+      from = last.row + 1;
+    }
+  }
+
+  async status(): Promise<Status> {
+    return this.#call("status", [], {});
+  }
+
+  /** Writes inserted and deleted rows into the index itself. It also happens by itself as they grow. */
+  async compact(options: { signal?: AbortSignal } = {}): Promise<void> {
+    await this.#call("compact", [], { signal: options.signal });
+  }
+
+  /** The files of a site with all changes in it, as `pywasm serve` or any static host takes them. */
+  async export(options: { signal?: AbortSignal } = {}): Promise<ExportedFile[]> {
+    return this.#call("export", [], { signal: options.signal });
+  }
+
+  /** Removes everything this browser stores of the index, local changes included, and closes it. */
+  async clear(): Promise<void> {
+    await this.#call("clear", [], {});
+    await this.close();
+  }
+
+  /** Returns its memory; stored data stays. */
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    if (this.#connection) await release(this.#connection, this.#number);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  async #call<T>(method: Method, args: unknown[], { signal, onPartial }: CallOptions): Promise<T> {
+    throwIfAborted(signal);
+    if (this.#closed) throw new PywasmError("closed", "the index is closed");
+    const connection = await this.#connected();
+    const call = ++lastNumber;
+    const stopListening = onPartial && connection.listen((event: HostEvent) => {
+      if (event.kind === "partial" && event.call === call) onPartial(event.results);
+    });
+    try {
+      return await settle<T>(connection, call, signal, connection.host.call(this.#number, call, method, args) as Promise<Answer<T>>);
+    } finally {
+      stopListening?.();
+    }
+  }
+
+  /** The running worker; after one died, a new one with the index opened again. */
+  #connected(): Promise<Connection> {
+    this.#connection ??= (async () => {
+      const connection = connect(this.#options);
+      const ready = openIn(connection, this.#number, this.#request, this.#options).then((site) => {
+        this.site = site;
+        return connection;
+      });
+      void this.#watch(connection);
+      return ready;
+    })();
+    return this.#connection;
+  }
+
+  async #watch(connection: Promise<Connection>): Promise<void> {
+    (await connection).onDeath(() => (this.#connection = null));
+  }
+}
+
+async function openIn(connecting: Promise<Connection>, number: number, request: OpenRequest, options: OpenOptions): Promise<Site> {
+  const wasmUrl = new URL(options.wasmUrl ?? new URL("./engine.wasm", import.meta.url), location.href);
+  // All three at once: the worker's script, the engine, the manifest.
+  const compiling = compileEngine(wasmUrl);
+  const manifest = request.network ? fetchManifest(new URL(request.name), "default", options.signal) : null;
+  compiling.catch(() => undefined);
+  const connection = await connecting;
+  const { onProgress } = options;
+  const call = ++lastNumber;
+  if (onProgress) {
+    connection.listen((event) => {
+      if (event.kind === "progress" && event.index === number) onProgress(event.event);
+    });
+  }
+  const module = await compiling;
+  void manifest?.then((delivery) => connection.host.manifest(number, delivery));
+  return settle(connection, call, options.signal, connection.host.open(number, request, module, call));
+}
+
+/** Waits for an answer, its abort or the worker's death, whichever comes first. */
+function settle<T>(connection: Connection, call: number, signal: AbortSignal | undefined, answer: Promise<Answer<T>>): Promise<T> {
+  return new Promise<T>((resolve, reject) => {
+    const onAbort = (): void => {
+      void connection.host.cancel(call);
+      done();
+      reject(aborted());
+    };
+    const stopMourning = connection.onDeath((reason) => {
+      done();
+      reject(reason);
+    });
+    const done = (): void => {
+      stopMourning();
+      signal?.removeEventListener("abort", onAbort);
+    };
+    signal?.addEventListener("abort", onAbort, { once: true });
+    answer.then(
+      (value) => {
+        done();
+        if ("ok" in value) resolve(value.ok);
+        else reject(fromPlain(value.error));
+      },
+      (error: unknown) => {
+        done();
+        reject(error);
+      },
+    );
+  });
+}
+
+function connectionKey(options: OpenOptions): string {
+  return options.thread === "inline" ? "inline" : String(options.workerUrl ?? "");
+}
+
+function connect(options: OpenOptions): Promise<Connection> {
+  const key = connectionKey(options);
+  let entry = connections.get(key);
+  if (!entry) {
+    const url = options.workerUrl === undefined ? null : new URL(options.workerUrl, location.href);
+    const connection = Connection.start(url, options.thread ?? "worker");
+    entry = { connection, users: 0 };
+    connections.set(key, entry);
+    const forget = (): void => {
+      if (connections.get(key)?.connection === connection) connections.delete(key);
+    };
+    connection.then((started) => started.onDeath(forget), forget);
+  }
+  entry.users++;
+  return entry.connection;
+}
+
+/** Closes index `number`; ends the worker with its last index. */
+async function release(connection: Promise<Connection>, number: number): Promise<void> {
+  const [key, entry] = [...connections].find(([, { connection: known }]) => known === connection) ?? [];
+  if (!entry || key === undefined) return;  // the worker died or never started
+  const started = await connection.catch(() => null);
+  if (started) {
+    await Promise.race([started.host.close(number), new Promise<void>((resolve) => started.onDeath(() => resolve()))]);
+  }
+  if (--entry.users > 0) return;
+  connections.delete(key);
+  started?.end();
+}
+
+/** The directory of the site, ending in "/". */
+function siteAddress(where: string | URL): URL {
+  const url = new URL(where, location.href);
+  url.hash = "";
+  url.search = "";
+  url.pathname = url.pathname.replace(/(manifest\.json|index\.html)$/, "");
+  if (!url.pathname.endsWith("/")) url.pathname += "/";
+  return url;
+}
+
+function coreOptions({ memory, latencyTarget, storage, fill, marks }: OpenOptions): OpenRequest["options"] {
+  return {
+    ...(memory !== undefined && { memory }), ...(latencyTarget !== undefined && { latencyTarget }),
+    ...(storage !== undefined && { storage }), ...(fill !== undefined && { fill }), ...(marks !== undefined && { marks }),
+  };
+}
+
+function registerServiceWorker(site: string): void {
+  // Without one the page still works while online: a refusal (an insecure page, a private window) is not an error.
+  void navigator.serviceWorker?.register(new URL("sw.js", site), { type: "module" }).catch(() => undefined);
+}

@@ -1,0 +1,159 @@
+/**
+ * One worker and everything that can go wrong with it. All indexes of a page share it; it is
+ * terminated with the last of them, which gives its memory back.
+ */
+import { proxy, wrap } from "comlink";
+
+import { PywasmError, type PlainError } from "./error.ts";
+import type { Host, HostEvent } from "./protocol.ts";
+
+/** How long a worker that reported an error may take to answer before it counts as dead, ms. */
+const PING_MS = 3000;
+
+export class Connection {
+  readonly host: Host;
+  readonly #terminate: () => void;
+  #listeners = new Set<(event: HostEvent) => void>();
+  #mourners = new Set<(reason: PywasmError) => void>();
+  #ended = false;
+
+  private constructor(host: Host, terminate: () => void) {
+    this.host = host;
+    this.#terminate = terminate;
+  }
+
+  /** Starts a worker (or, inline, loads the same code into this thread). */
+  static async start(workerUrl: URL | null, thread: "worker" | "inline"): Promise<Connection> {
+    return thread === "inline" ? Connection.#inline() : Connection.#worker(workerUrl);
+  }
+
+  listen(listener: (event: HostEvent) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  /** Calls `listener` with the reason if the worker dies; the answer takes it back. */
+  onDeath(listener: (reason: PywasmError) => void): () => void {
+    this.#mourners.add(listener);
+    return () => this.#mourners.delete(listener);
+  }
+
+  /** Ends the worker; not a death. */
+  end(): void {
+    this.#ended = true;
+    this.#terminate();
+  }
+
+  #die = (): void => {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.#terminate();
+    const reason = new PywasmError("worker", "the search worker ended unexpectedly; the next call starts it again");
+    for (const listener of [...this.#mourners]) listener(reason);
+  };
+
+  #notify = (event: HostEvent): void => {
+    for (const listener of this.#listeners) listener(event);
+  };
+
+  static async #inline(): Promise<Connection> {
+    const { createHost } = await import("./worker.ts");
+    const host = createHost();
+    const connection = new Connection(host, () => undefined);
+    await host.connect("", connection.#notify);
+    return connection;
+  }
+
+  static async #worker(url: URL | null): Promise<Connection> {
+    const worker = spawn(url);
+    const remote = wrap<Host>(worker);
+    const host = remote as unknown as Host;
+    const lock = `pywasm-worker-${Math.random()}-${performance.timeOrigin}`;
+    const connection = new Connection(host, () => worker.terminate());
+    const failed = new Promise<never>((_, reject) => {
+      worker.addEventListener("error", (event) => {
+        const message = event.message ? `: ${event.message}` : "";
+        reject(new PywasmError("worker", `the worker could not be started from ${url?.href ?? "worker.js"}${message}`));
+      });
+    });
+    failed.catch(() => undefined);
+    await Promise.race([host.connect(lock, proxy(connection.#notify)), failed]);
+    watch(worker, host, lock, connection.#die);
+    return connection;
+  }
+}
+
+/**
+ * The worker holds a Web Lock while it lives: being granted it is the news of its end, whatever
+ * ended it. Where there are no locks (an insecure page), a worker that reports an error is pinged.
+ */
+function watch(worker: Worker, host: Host, lock: string, dead: () => void): void {
+  if (navigator.locks) void navigator.locks.request(lock, dead).catch(() => undefined);
+  worker.addEventListener("error", () => {
+    let answered = false;
+    void host.ping().then(() => (answered = true));
+    setTimeout(() => {
+      if (!answered) dead();
+    }, PING_MS);
+  });
+}
+
+function spawn(url: URL | null): Worker {
+  if (!url) return new Worker(new URL("./worker.js", import.meta.url), { type: "module", name: "pywasm" });
+  if (url.origin === location.origin || url.protocol === "blob:") return new Worker(url, { type: "module", name: "pywasm" });
+  // A worker must be of the page's origin; a module it imports need not (if served with CORS).
+  const source = new Blob([`import ${JSON.stringify(url.href)};`], { type: "text/javascript" });
+  const address = URL.createObjectURL(source);
+  const worker = new Worker(address, { type: "module", name: "pywasm" });
+  worker.addEventListener("message", () => URL.revokeObjectURL(address), { once: true });
+  return worker;
+}
+
+/** Compiles engine.wasm, once for each address. */
+export function compileEngine(url: URL): Promise<WebAssembly.Module> {
+  const known = modules.get(url.href);
+  if (known) return known;
+  const module = compile(url).catch((error: unknown) => {
+    modules.delete(url.href);
+    throw error;
+  });
+  modules.set(url.href, module);
+  return module;
+}
+
+const modules = new Map<string, Promise<WebAssembly.Module>>();
+
+async function compile(url: URL): Promise<WebAssembly.Module> {
+  let response: Response;
+  try {
+    response = await fetch(url);
+  } catch (cause) {
+    throw new PywasmError("network", `${url.href} could not be fetched`, { file: url.href, cause });
+  }
+  if (!response.ok) throw new PywasmError("network", `${url.href} answered ${response.status}`, { file: url.href });
+  try {
+    // Streaming needs the right media type, which some hosts don't send.
+    return response.headers.get("content-type")?.startsWith("application/wasm")
+      ? await WebAssembly.compileStreaming(response)
+      : await WebAssembly.compile(await response.arrayBuffer());
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new PywasmError("corrupt", `${url.href} is not a WebAssembly module this browser can run: ${reason}`, { file: url.href, cause });
+  }
+}
+
+/** The body of a site's manifest.json, or why it could not be had. */
+export async function fetchManifest(site: URL, cache: RequestCache = "default", signal?: AbortSignal): Promise<{ bytes: ArrayBuffer } | { error: PlainError }> {
+  const file = new URL("manifest.json", site).href;
+  try {
+    const response = await fetch(file, { cache, ...(signal && { signal }) });
+    if (!response.ok) {
+      const hint = response.status === 404 ? ": is this the address of a site that `pywasm build` wrote?" : "";
+      return { error: { code: "network", message: `${file} answered ${response.status}${hint}`, file } };
+    }
+    return { bytes: await response.arrayBuffer() };
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    return { error: { code: "network", message: `${file} could not be fetched: ${reason}`, file } };
+  }
+}

@@ -1,0 +1,231 @@
+/**
+ * Brings the pages that operations want: from local storage at once where it can, else from
+ * storage or the site, each page only once however many operations wait for it.
+ */
+import { PywasmError } from "../error.ts";
+import type { TierName } from "../types.ts";
+import type { HttpTier } from "./http.ts";
+import type { PageSink, PageStore, Priority } from "./tier.ts";
+
+interface Waiter {
+  promise: Promise<Uint8Array>;
+  resolve: (bytes: Uint8Array) => void;
+  reject: (error: unknown) => void;
+}
+
+/** Pages waiting to be written to local storage are written together after this time, ms. */
+const WRITE_DELAY_MS = 50;
+
+/** Requests for a section streamed as a whole. */
+const STREAM_RANGES = 2;
+
+/** Names the place of a page for an error: the shard and the byte in it. */
+export type Locate = (page: number) => { file: string; offset: number };
+
+export interface Tally {
+  pages: Partial<Record<TierName, number>>;
+  corrupt: number;
+}
+
+export class Pager {
+  readonly #sink: PageSink;
+  readonly #locate: Locate;
+  readonly #waiting = new Map<number, Waiter>();
+  #toWrite = new Map<number, Uint8Array>();
+  #writing: Promise<void> | null = null;
+  #store: PageStore | null = null;
+  #http: HttpTier | null = null;
+  /** Pages brought since open. */
+  readonly tally: Tally = { pages: {}, corrupt: 0 };
+  /** Told when storage refuses a write; pages are then no longer written. */
+  onWriteError: (error: unknown) => void = () => undefined;
+
+  constructor(sink: PageSink, locate: Locate) {
+    this.#sink = sink;
+    this.#locate = locate;
+  }
+
+  get store(): PageStore | null {
+    return this.#store;
+  }
+
+  /** Changes the local tier, e.g. when this tab becomes the leader. */
+  set store(store: PageStore | null) {
+    this.#store = store;
+  }
+
+  set http(http: HttpTier | null) {
+    this.#http = http;
+  }
+
+  /** Puts what the local tier has at hand into the engine; the pages still absent are answered. */
+  bringNow(pages: Iterable<number>): number[] {
+    const store = this.#store;
+    const absent: number[] = [];
+    for (const page of pages) {
+      if (this.#sink.present(page)) continue;
+      if (!store?.readNow || !store.has(page)) {
+        absent.push(page);
+        continue;
+      }
+      const outcome = this.#sink.fill(page, (target) => store.readNow?.(page, target) ?? false);
+      if (outcome === "ok") this.#count(store.tier, 1);
+      else {
+        if (outcome === "corrupt") this.#damaged(page);
+        absent.push(page);
+      }
+    }
+    return absent;
+  }
+
+  /**
+   * Brings ascending `pages` and puts them all into the engine at the end, so that the caller can
+   * use them before anybody else's pages push them out.
+   */
+  async bring(pages: readonly number[], priority: Priority = "high"): Promise<void> {
+    const arrived = new Map<number, Uint8Array>();
+    let lacking: number[] = [];
+    const stored = pages.filter((page) => this.#store?.has(page) && !this.#waiting.has(page));
+    if (stored.length > 0 && this.#store) {
+      const { tier } = this.#store;
+      for (const [page, bytes] of await this.#store.read(stored)) arrived.set(page, bytes);
+      this.#count(tier, arrived.size);
+    }
+    for (const page of pages) if (!arrived.has(page)) lacking.push(page);
+    for (const [page, bytes] of await this.#download(lacking, priority)) arrived.set(page, bytes);
+    lacking = this.#place(arrived);
+    if (lacking.length === 0) return;
+    // Damaged in local storage: once more, from the site.
+    const lost = this.#place(await this.#download(lacking, priority));
+    if (lost.length > 0) throw this.#corrupt(lost[0]!);
+  }
+
+  /**
+   * Brings many pages from the site straight into the engine, each as it comes: for resident
+   * sections, whose pages have their own places and push nothing out.
+   */
+  async stream(pages: readonly number[], onPage: () => void): Promise<void> {
+    const fresh = pages.filter((page) => !this.#waiting.has(page));
+    const placed = pages.map(async (page) => {
+      const bytes = await this.#wait(page).promise;
+      if (this.#place(new Map([[page, bytes]])).length > 0) throw this.#corrupt(page);
+      onPage();
+    });
+    if (fresh.length > 0) void this.#request(fresh, "low", STREAM_RANGES);
+    await Promise.all(placed);
+  }
+
+  /** Downloads pages into local storage (and to whoever waits for them) without the engine. */
+  async download(pages: readonly number[], priority: Priority): Promise<void> {
+    await this.#download(pages.filter((page) => !this.#store?.has(page) && !this.#toWrite.has(page)), priority, 1);
+  }
+
+  /** Takes a page from the site, asked for or not. */
+  arrived(page: number, bytes: Uint8Array): void {
+    if (!this.#sink.verify(page, bytes)) return;  // #download sees that it is missing
+    this.#count("http", 1);
+    this.#waiting.get(page)?.resolve(bytes);
+    this.#waiting.delete(page);
+    this.#keep(page, bytes);
+  }
+
+  /** All pages that came are in local storage. */
+  async flush(): Promise<void> {
+    await this.#write();
+    await this.#store?.flush();
+  }
+
+  async #download(pages: readonly number[], priority: Priority, most?: number): Promise<Map<number, Uint8Array>> {
+    const arrived = new Map<number, Uint8Array>();
+    if (pages.length === 0) return arrived;
+    const fresh = pages.filter((page) => !this.#waiting.has(page));
+    const waiters = pages.map((page) => this.#wait(page));
+    if (fresh.length > 0) void this.#request(fresh, priority, most);
+    await Promise.all(waiters.map(async ({ promise }, index) => arrived.set(pages[index]!, await promise)));
+    return arrived;
+  }
+
+  /** Fetches pages; those that don't come, or come damaged twice, fail whoever waits for them. */
+  async #request(pages: readonly number[], priority: Priority, most?: number): Promise<void> {
+    let missing = pages;
+    try {
+      if (!this.#http) throw this.#unreachable(pages[0]!);
+      for (const fresh of [false, true]) {
+        await this.#http.fetch(missing, { priority, fresh, ...(most !== undefined && { most }) });
+        missing = missing.filter((page) => this.#waiting.has(page));
+        if (missing.length === 0) return;
+        this.tally.corrupt += missing.length;
+      }
+      throw this.#corrupt(missing[0]!);
+    } catch (error) {
+      for (const page of missing) {
+        this.#waiting.get(page)?.reject(error);
+        this.#waiting.delete(page);
+      }
+    }
+  }
+
+  #wait(page: number): Waiter {
+    let waiter = this.#waiting.get(page);
+    if (!waiter) {
+      let resolve: Waiter["resolve"] = () => undefined;
+      let reject: Waiter["reject"] = () => undefined;
+      const promise = new Promise<Uint8Array>((yes, no) => ([resolve, reject] = [yes, no]));
+      promise.catch(() => undefined);
+      waiter = { promise, resolve, reject };
+      this.#waiting.set(page, waiter);
+    }
+    return waiter;
+  }
+
+  /** Puts pages into the engine; damaged ones are forgotten and answered. */
+  #place(pages: ReadonlyMap<number, Uint8Array>): number[] {
+    const damaged: number[] = [];
+    for (const [page, bytes] of pages) {
+      if (this.#sink.present(page)) continue;
+      const outcome = this.#sink.fill(page, (target) => {
+        target.set(bytes);
+        return true;
+      });
+      // "busy": no slot is free; the operation asks again after the others have moved on.
+      if (outcome !== "corrupt") continue;
+      this.#damaged(page);
+      damaged.push(page);
+    }
+    return damaged.sort((left, right) => left - right);
+  }
+
+  #damaged(page: number): void {
+    this.tally.corrupt++;
+    this.#store?.forget(page);
+  }
+
+  #keep(page: number, bytes: Uint8Array): void {
+    if (!this.#store || this.#store.has(page)) return;
+    if (this.#toWrite.size === 0) setTimeout(() => void this.#write(), WRITE_DELAY_MS);
+    this.#toWrite.set(page, bytes);
+  }
+
+  #write(): Promise<void> {
+    return (this.#writing = (this.#writing ?? Promise.resolve()).then(async () => {
+      const pages = this.#toWrite;
+      this.#toWrite = new Map();
+      if (pages.size === 0 || !this.#store) return;
+      await this.#store.write(pages).catch(this.onWriteError);
+    }));
+  }
+
+  #count(tier: TierName, pages: number): void {
+    this.tally.pages[tier] = (this.tally.pages[tier] ?? 0) + pages;
+  }
+
+  #corrupt(page: number): PywasmError {
+    const { file, offset } = this.#locate(page);
+    return new PywasmError("corrupt", `${file}: page ${page} (byte ${offset}) does not match its checksum`, { file, offset, expected: "the bytes the index was built with" });
+  }
+
+  #unreachable(page: number): PywasmError {
+    const { file, offset } = this.#locate(page);
+    return new PywasmError("storage", `page ${page} is not in this browser's storage and there is no site to fetch it from`, { file, offset });
+  }
+}
