@@ -1,36 +1,35 @@
-// Builds the demo page (web/demo) and the service worker beside the library, when they are there.
-import { cpSync, existsSync, mkdirSync, readdirSync } from "node:fs";
-import { fileURLToPath } from "node:url";
-import { build } from "tsdown";
+/**
+ * Builds the page that every site carries, and the service worker, beside the bundle:
+ * index.html, sw.js, demo/{demo.js,style.css,icon.svg}. The page imports the bundle
+ * as ../pywasm.js, so that a site's own pages share its one copy.
+ */
+import { cp, mkdir, readFile, writeFile } from "node:fs/promises";
+import { transform } from "lightningcss";
+import { rolldown } from "rolldown";
 
 const web = new URL("../", import.meta.url);
-const out = new URL("../pywasm/_web/", web);
-const path = (url) => fileURLToPath(url);
+const output = new URL("../pywasm/_web/", web);
+const path = (relative, base = web) => decodeURIComponent(new URL(relative, base).pathname);
 
-const shared = {
-  format: "esm", platform: "browser", target: "es2022", minify: true, clean: false, dts: false,
-  fixedExtension: false, hash: false, config: false, logLevel: "warn", cwd: path(web), deps: { onlyBundle: false },
-};
+async function script(input, file, options = {}) {
+  const bundle = await rolldown({ input: path(input), ...options });
+  await bundle.write({ file: path(file, output), format: "es", minify: true });
+  await bundle.close();
+}
 
-if (existsSync(new URL("demo/main.ts", web))) {
-  await build({
-    ...shared,
-    entry: { demo: "demo/main.ts" },
-    outDir: path(new URL("demo/", out)),
-    // The page uses the library as anybody would: from its own file.
-    plugins: [{
-      name: "library-is-external",
-      resolveId(id) {
-        return id.endsWith("/src/pywasm.ts") ? { id: "../pywasm.js", external: true } : null;
-      },
-    }],
-  });
-  mkdirSync(new URL("demo/", out), { recursive: true });
-  for (const name of readdirSync(new URL("demo/", web))) {
-    if (name === "index.html") cpSync(new URL(`demo/${name}`, web), new URL(name, out));
-    else if (!/\.(ts|md)$/.test(name)) cpSync(new URL(`demo/${name}`, web), new URL(`demo/${name}`, out));
-  }
+async function styles(files) {
+  const source = Buffer.concat(await Promise.all(files.map((file) => readFile(new URL(file, web)))));
+  return transform({ filename: "style.css", code: source, minify: true }).code;
 }
-if (existsSync(new URL("src/sw.ts", web))) {
-  await build({ ...shared, entry: { sw: "src/sw.ts" }, outDir: path(out) });
-}
+
+await mkdir(new URL("demo/", output), { recursive: true });
+await script("demo/main.ts", "demo/demo.js", {
+  plugins: [{
+    name: "the bundle stays outside",
+    resolveId: (id) => (id.endsWith("src/pywasm.ts") ? { id: "../pywasm.js", external: true } : null),
+  }],
+});
+await script("src/sw.ts", "sw.js");
+await writeFile(new URL("demo/style.css", output), await styles(["demo/style.css", "demo/inspector.css"]));
+await cp(new URL("demo/icon.svg", web), new URL("demo/icon.svg", output));
+await cp(new URL("demo/index.html", web), new URL("index.html", output));
