@@ -132,8 +132,10 @@ def build_model(config: dict[str, Any], weights: dict[str, F32], where: str) -> 
             "give an .onnx file of the model instead"
         )
     if config.get("position_embedding_type", "absolute") != "absolute":
-        raise UserError(f"{where}: position_embedding_type {config['position_embedding_type']!r} "
-                        "is not supported, expected 'absolute'")
+        raise UserError(
+            f"{where}: position_embedding_type {config['position_embedding_type']!r} "
+            "is not supported, expected 'absolute'"
+        )
     return _Encoder(config, weights, FAMILIES[kind], where).model()
 
 
@@ -179,11 +181,7 @@ class _Encoder:
             self._nodes,
             str(self._config["model_type"]),
             [_value(name, TensorProto.INT64, ["batch", "sequence"]) for name in inputs],
-            [
-                _value(
-                    "last_hidden_state", TensorProto.FLOAT, ["batch", "sequence", self._hidden]
-                )
-            ],
+            [_value("last_hidden_state", TensorProto.FLOAT, ["batch", "sequence", self._hidden])],
             list(self._initializers.values()),
         )
         model = helper.make_model(
@@ -202,9 +200,7 @@ class _Encoder:
         table = self._weight("embeddings.position_embeddings.weight")
         if family.positions_after_padding:
             padding = int(self._config.get("pad_token_id", 1))
-            counted = self._node(
-                "CumSum", ["attention_mask", self._constant("axis1", np.int64(1))]
-            )
+            counted = self._node("CumSum", ["attention_mask", self._constant("axis1", np.int64(1))])
             counted = self._node("Mul", [counted, "attention_mask"])
             positions = self._node("Add", [counted, self._constant("padding", np.int64(padding))])
             total = self._node("Add", [total, self._node("Gather", [table, positions])])
@@ -219,9 +215,7 @@ class _Encoder:
         family = self._family
         prefix = family.layer.format(i=index)
         attended = self._attention(prefix, hidden, bias)
-        hidden = self._norm(
-            prefix + family.attention_norm, self._node("Add", [attended, hidden])
-        )
+        hidden = self._norm(prefix + family.attention_norm, self._node("Add", [attended, hidden]))
         inner = self._activation(self._linear(prefix + family.up, hidden))
         outer = self._linear(prefix + family.down, inner)
         return self._norm(prefix + family.norm, self._node("Add", [outer, hidden]))
@@ -265,7 +259,8 @@ class _Encoder:
         buckets = relative_buckets(positions, table.shape[0])
         name = self._constant("relative_buckets", buckets)
         chosen = self._first_positions(name, axes=[0, 1])
-        bias = self._node("Gather", [self._weight("encoder.relative_attention_bias.weight"), chosen])
+        weight = self._weight("encoder.relative_attention_bias.weight")
+        bias = self._node("Gather", [weight, chosen])
         bias = self._node("Transpose", [bias], perm=[2, 0, 1])
         return self._node("Unsqueeze", [bias, self._constant("axis0", np.array([0], np.int64))])
 
@@ -280,9 +275,7 @@ class _Encoder:
             cube = self._node("Mul", [self._node("Mul", [x, x]), x])
             cube = self._node("Mul", [cube, self._constant("gelu_cube", np.float32(0.044715))])
             scale = self._constant("gelu_scale", np.float32(math.sqrt(2 / math.pi)))
-            inner = self._node(
-                "Tanh", [self._node("Mul", [self._node("Add", [x, cube]), scale])]
-            )
+            inner = self._node("Tanh", [self._node("Mul", [self._node("Add", [x, cube]), scale])])
         elif name == "relu":
             return self._node("Relu", [x])
         else:
@@ -359,7 +352,8 @@ def relative_buckets(positions: int, buckets: int, far: int = 128) -> npt.NDArra
     grown = exact + (ratio / np.float32(math.log(far / exact)) * (half - exact)).astype(np.int64)
     near = np.where(reach < exact, reach, np.minimum(grown, half - 1))
     # MPNet counts n = query - key and gives the upper half to n < 0, that is to keys after it.
-    return np.where(distance > 0, near + half, near).astype(np.int64)
+    chosen: npt.NDArray[np.int64] = np.where(distance > 0, near + half, near).astype(np.int64)
+    return chosen
 
 
 def _value(name: str, kind: int, shape: list[str | int]) -> onnx.ValueInfoProto:

@@ -27,7 +27,8 @@ class Limits:
 
     @classmethod
     def of(cls, tokens: int, overlap: int | None = None) -> "Limits":
-        return cls(tokens, min(tokens // 8 if overlap is None else overlap, tokens // 2), tokens // 4)
+        overlap = tokens // 8 if overlap is None else min(overlap, tokens // 2)
+        return cls(tokens, overlap, tokens // 4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +87,7 @@ def chunks(document: Document, limits: Limits, spans: TokenSpans) -> Iterator[Ch
 def _chunk(pieces: list[_Piece], heading: Block) -> Chunk:
     text = pieces[0].text + "".join(piece.joint + piece.text for piece in pieces[1:])
     last = pieces[-1]
-    return Chunk(
-        text, pieces[0].start, last.start + len(last.text), heading.text, heading.anchor
-    )
+    return Chunk(text, pieces[0].start, last.start + len(last.text), heading.text, heading.anchor)
 
 
 def _overlap(pieces: list[_Piece], limits: Limits, next_tokens: int) -> list[_Piece]:

@@ -63,7 +63,8 @@ class Source(Protocol):
     """A stream of documents, the same each time it is read from unchanged input.
 
     `total` is about how many there are (None: unknown), `dim` the dimension of the vectors it
-    brings (None: texts to be embedded), `has_text` whether there is anything for keyword search.
+    brings (None: texts to be embedded), `has_text` whether there is anything for keyword search,
+    `numeric_text` whether its format knows only text, so that numbers come as such.
     `licences` are (what, licence, url) of the material itself, where known.
     """
 
@@ -71,6 +72,7 @@ class Source(Protocol):
     total: int | None
     dim: int | None
     has_text: bool
+    numeric_text: bool
     licences: list[tuple[str, str, str]]
 
     def documents(self, notes: Notes) -> Iterator[Document]: ...

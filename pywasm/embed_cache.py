@@ -91,7 +91,8 @@ class EmbedCache:
 
 
 def _keys(texts: Sequence[str]) -> npt.NDArray[np.uint64]:
-    digests = b"".join(xxhash.xxh3_128_digest(text.encode("utf-8", "surrogatepass")) for text in texts)
+    encoded = (text.encode("utf-8", "surrogatepass") for text in texts)
+    digests = b"".join(xxhash.xxh3_128_digest(text) for text in encoded)
     return np.frombuffer(digests, "<u8").reshape(-1, 2)
 
 

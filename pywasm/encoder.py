@@ -161,13 +161,12 @@ def load_encoder(name: str = models.DEFAULT, threads: int = 0) -> Encoder:
     directory = path if path.is_dir() else path.parent
     config = read_config(directory, name)
     if package := models.PACKAGES.get(name):
-        config = EncoderConfig(
-            **{**vars(config), "licence": package.licence, "url": package.url}
-        )
+        config = EncoderConfig(**{**vars(config), "licence": package.licence, "url": package.url})
     tokenizer = _tokenizer(directory)
     model = _onnx_of(path)
     if model is not None:
-        return Encoder(name, model, tokenizer, config, _sha256([model, _tokenizer_file(directory)]), threads)
+        sha256 = _sha256([model, _tokenizer_file(directory)])
+        return Encoder(name, model, tokenizer, config, sha256, threads)
     files = [directory / "config.json", _tokenizer_file(directory), *weight_files(directory)]
     sha256 = _sha256(files)
     return Encoder(name, _converted(directory, sha256), tokenizer, config, sha256, threads)
@@ -194,7 +193,7 @@ def _converted(directory: Path, sha256: str) -> Path:
             made = Path(scratch) / target.name
             convert(directory, made)
             for file in sorted(Path(scratch).iterdir(), reverse=True):  # .onnx.data, then .onnx
-                os.replace(file, target.parent / file.name)
+                file.replace(target.parent / file.name)
     return target
 
 

@@ -72,8 +72,9 @@ def _id_inside(heading: lxml.html.HtmlElement) -> str:
 def _id_of_section(heading: lxml.html.HtmlElement) -> str:
     parent = heading.getparent()
     if parent is not None and parent.tag in ("section", "div", "article"):
-        first = next((child for child in parent if isinstance(child.tag, str)
-                      and child.tag != "span"), None)
+        first = next(
+            (child for child in parent if isinstance(child.tag, str) and child.tag != "span"), None
+        )
         if first is heading:
             return parent.get("id") or ""
     return ""
@@ -88,8 +89,10 @@ def _content(tree: lxml.html.HtmlElement) -> Iterator[tuple[int, str]]:
     if body is None:
         return
     for element in body.iter("head", "p", "item", "code", "quote", "cell"):
-        if any(parent.tag in ("p", "item", "code", "quote", "cell", "head")
-               for parent in element.iterancestors()):
+        if any(
+            parent.tag in ("p", "item", "code", "quote", "cell", "head")
+            for parent in element.iterancestors()
+        ):
             continue
         text = "".join(element.itertext())
         level = 0

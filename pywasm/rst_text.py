@@ -15,8 +15,22 @@ _LITERAL = re.compile(r"``([^`]+)``")
 _LINK = re.compile(r"`([^`<]+?)\s*(?:<[^>]*>)?`_{1,2}")
 _INTERPRETED = re.compile(r"`([^`]+)`")
 _EMPHASIS = re.compile(r"(?<!\w)\*{1,2}([^*\s](?:[^*]*[^*\s])?)\*{1,2}(?!\w)")
-_SKIPPED = {"toctree", "index", "image", "figure", "contents", "raw", "include", "only",
-            "highlight", "testsetup", "currentmodule", "module", "sectionauthor", "moduleauthor"}
+_SKIPPED = {
+    "toctree",
+    "index",
+    "image",
+    "figure",
+    "contents",
+    "raw",
+    "include",
+    "only",
+    "highlight",
+    "testsetup",
+    "currentmodule",
+    "module",
+    "sectionauthor",
+    "moduleauthor",
+}
 
 
 def rst_blocks(lines: Iterable[str]) -> Iterator[Block]:
@@ -57,7 +71,7 @@ class _Reader:
                 yield from self._flush()
                 self._overline = bare
             return
-        if self._starts_markup(bare, indent):
+        if self._starts_markup(bare):
             yield from self._flush()
             rest = self._markup(bare, indent)
             if rest:
@@ -83,10 +97,10 @@ class _Reader:
         self._held, self._overline, self._label = [], "", ""
         return block
 
-    def _starts_markup(self, bare: str, indent: int) -> bool:
-        return bare.lstrip().startswith("..") and _COMMENT.match(bare) is not None or (
-            not self._held and _FIELD.match(bare) is not None
-        )
+    def _starts_markup(self, bare: str) -> bool:
+        if _COMMENT.match(bare) or _DIRECTIVE.match(bare):
+            return True
+        return not self._held and _FIELD.match(bare) is not None
 
     def _markup(self, bare: str, indent: int) -> str:
         """What a line of markup says itself; what it skips is remembered."""

@@ -1,4 +1,4 @@
-"""The weights of a Hugging Face model directory as float32 arrays, whatever type they are stored in."""
+"""The weights of a Hugging Face model directory as float32, whatever type they are stored in."""
 
 import json
 from pathlib import Path
@@ -23,7 +23,7 @@ _NUMPY_TYPES = {
 
 
 def weight_files(directory: Path) -> list[Path]:
-    """`model.safetensors`, or the shards that `model.safetensors.index.json` lists, in name order."""
+    """`model.safetensors`, or the shards that `model.safetensors.index.json` lists, by name."""
     whole = directory / "model.safetensors"
     if whole.is_file():
         return [whole]
@@ -32,8 +32,8 @@ def weight_files(directory: Path) -> list[Path]:
         names = sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))
         return [directory / name for name in names]
     raise UserError(
-        f"{directory}: no model.safetensors here; pywasm reads safetensors weights or an .onnx file "
-        "(convert a pytorch_model.bin with `safetensors.torch.save_file`)"
+        f"{directory}: no model.safetensors here; pywasm reads safetensors weights or an .onnx "
+        "file (convert a pytorch_model.bin with `safetensors.torch.save_file`)"
     )
 
 
@@ -42,7 +42,7 @@ def read_weights(directory: Path) -> dict[str, npt.NDArray[np.float32]]:
     weights: dict[str, npt.NDArray[np.float32]] = {}
     for file in weight_files(directory):
         try:
-            tensors = safetensors.deserialize(file.read_bytes())
+            tensors = safetensors.deserialize(file.read_bytes())  # type: ignore[no-untyped-call]
         except safetensors.SafetensorError as error:
             raise UserError(f"{file}: not a readable safetensors file ({error})") from error
         for name, tensor in tensors:

@@ -31,8 +31,9 @@ class FolderSource:
     folders are left out. `base_url` stands before the path in links.
     """
 
-    dim = None
+    dim: int | None = None
     has_text = True
+    numeric_text = False
 
     def __init__(
         self,

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow
 import pyarrow.parquet
 
@@ -47,8 +48,9 @@ class TableSource:
     A row without an id column is named by the file and its row number, counted from 1.
     """
 
-    def __init__(self, file: Path, columns: Columns) -> None:
+    def __init__(self, file: Path, columns: Columns, needs_text: bool = True) -> None:
         self._file = file
+        self.numeric_text = _kind(file) in (".csv", ".tsv")
         self._names = column_names(file)
         self._columns = self._resolve(columns)
         self.title = file.name.split(".")[0]
@@ -59,9 +61,9 @@ class TableSource:
         if self._columns.vector:
             first = next(iter(self.documents(Notes())), None)
             if first is None or first.vector is None:
-                raise UserError(f"{file}: no rows, so no vectors in column {self._columns.vector!r}")
+                raise UserError(f"{file}: no rows, so no vectors in {self._columns.vector!r}")
             self.dim = len(first.vector)
-        elif not self.has_text:
+        elif needs_text and not self.has_text:
             raise UserError(
                 f"{file}: which column is the text? Name it with --text-column "
                 f"(columns: {', '.join(self._names)})"
@@ -140,8 +142,8 @@ def _kind(file: Path) -> str:
 
 def _open(file: Path, notes: Notes) -> io.TextIOWrapper:
     if file.suffix.lower() == ".gz":
-        stream = gzip.open(file, "rb")
-        return io.TextIOWrapper(stream, "utf-8", errors="replace", newline="")  # type: ignore[arg-type]
+        stream = gzip.GzipFile(file)
+        return io.TextIOWrapper(stream, "utf-8", errors="replace", newline="")
     return file.open("r", encoding=find_encoding(file, notes), errors="replace", newline="")
 
 
@@ -202,7 +204,7 @@ def _batch_rows(batch: pyarrow.RecordBatch) -> Iterator[dict[str, Any]]:
         yield {name: values[number] for name, values in columns.items()}
 
 
-def _vectors_of(column: pyarrow.Array) -> list[np.ndarray] | None:
+def _vectors_of(column: pyarrow.Array) -> list[npt.NDArray[np.float32]] | None:
     kind = column.type
     lists = pyarrow.types.is_list(kind) or pyarrow.types.is_large_list(kind)
     lists = lists or pyarrow.types.is_fixed_size_list(kind)
@@ -225,7 +227,7 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else str(value)
 
 
-def _vector(origin: str, column: str, value: Any) -> np.ndarray:
+def _vector(origin: str, column: str, value: Any) -> npt.NDArray[np.float32]:
     if isinstance(value, str):  # a vector in a .csv
         try:
             value = json.loads(value)
