@@ -140,9 +140,10 @@ export class Facets {
   #tags(): HTMLElement[] {
     const tags: HTMLElement[] = [];
     const tag = (name: string, label: string, remove: () => void): void => {
-      tags.push(h("button", { type: "button", class: "selected", "aria-label": `Remove the filter ${name}: ${label}`,
+      tags.push(h("button", { type: "button", class: "selected", title: "Remove this filter",
         onclick: () => { remove(); this.#update(); } },
-        h("span", { class: "tag-name" }, name), label, h("span", { class: "cross", "aria-hidden": "true" }, "×")));
+        h("span", { class: "visually-hidden" }, "Remove the filter "),
+        h("span", { class: "tag-name" }, name, h("span", { class: "visually-hidden" }, ":")), label, h("span", { class: "cross", "aria-hidden": "true" }, "×")));
     };
     for (const [name, selection] of this.#filters) {
       for (const value of selection.values) tag(name, value, () => selection.values.delete(value));

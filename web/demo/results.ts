@@ -101,13 +101,15 @@ function runs(parts: Run[]): (Node | string)[] {
 function details(hit: Hit, title: string, whole: HTMLElement | null, actions: ResultActions): HTMLElement {
   const values = Object.entries(hit.metadata).filter(([, value]) => value !== "");
   return h("div", { class: "details" },
-    ...values.map(([name, value]) => actions.columns.has(name)
-      ? h("button", { type: "button", class: "tag", "aria-label": `Only ${name}: ${value}`, onclick: () => { actions.filterBy(name, value); } },
-        h("span", { class: "tag-name" }, name), String(value))
-      : h("span", { class: "tag" }, h("span", { class: "tag-name" }, name), String(value))),
+    ...values.map(([name, value]) => {
+      const label = [h("span", { class: "tag-name" }, name, h("span", { class: "visually-hidden" }, ":")), String(value)];
+      if (!actions.columns.has(name)) return h("span", { class: "tag" }, ...label);
+      return h("button", { type: "button", class: "tag", title: `Only ${name}: ${value}`, onclick: () => { actions.filterBy(name, value); } },
+        h("span", { class: "visually-hidden" }, "Only "), ...label);
+    }),
     whole,
-    actions.similar && h("button", { type: "button", class: "inline", "aria-label": `More like ${title}`,
-      onclick: () => { actions.similar?.(hit); } }, "More like this"));
+    actions.similar && h("button", { type: "button", class: "inline", onclick: () => { actions.similar?.(hit); } },
+      "More like this", h("span", { class: "visually-hidden" }, `: ${title}`)));
 }
 
 /** How strong a hit is on a scale from 0, for the length of its bar. */
