@@ -74,7 +74,10 @@ PW_EXPORT(pw_build_train) int32_t pw_build_train(const float* vectors, uint32_t 
 PW_EXPORT(pw_build_train_step) int32_t pw_build_train_step();   // PW_NEED while iterations are left
 PW_EXPORT(pw_build_assign) int32_t pw_build_assign(const float* vectors, uint32_t count, uint32_t* clusters);
 PW_EXPORT(pw_build_rows) int32_t pw_build_rows(const void* batch, uint32_t bytes);
-// A finished page of a section, or null. `index` counts within the section.
+// Neighbour lists made elsewhere (kind graph), after the last rows, in any number of messages:
+// per node u32 row, u32 levels, then for each level u32 count and the rows (graph_builder.h).
+PW_EXPORT(pw_build_links) int32_t pw_build_links(const void* links, uint32_t bytes);
+// A finished page of a section, or null. It holds until the next call of this function. `index` counts within the section.
 PW_EXPORT(pw_build_take) const void* pw_build_take(uint32_t* section, uint32_t* index);
 // The lexicon spills sorted runs when it outgrows its memory: the host stores what it is given
 // and hands every run back before finish, chunk by chunk, when asked.

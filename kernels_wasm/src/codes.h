@@ -36,8 +36,11 @@ class RowCoder {
   const CodeShape& shape() const { return shape_; }
 
  private:
+  void fit(float largest, uint8_t* levels, float& product);
+
   CodeShape shape_;
   PwMetric metric_;
   float add_scale_, rescale_scale_;  // 2^-exponent
   std::vector<float> residual_;
+  std::vector<uint8_t> trial_;
 };

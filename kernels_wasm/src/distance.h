@@ -14,7 +14,8 @@ class DistanceQuery {
  public:
   // query[dim], in the input's space; for cosine it is normalised here. Rotates it as well.
   void set(const IndexParameters& parameters, const Rotation& rotation, const float* query);
-  float key(const void* stored_row) const;   // one row of VECTORS
+  float key(const void* stored_row) const;     // one row of VECTORS
+  float key_i8(const void* stored_row) const;  // one row in the i8 layout, whatever the index's dtype: centroids
   const float* rotated() const { return rotated_.data(); }  // [code_dim]
   const float* plain() const { return plain_.data(); }      // [dim]
 
@@ -34,5 +35,8 @@ void store_row(const IndexParameters& parameters, const float* plain, const floa
 // The stored row back to [dim] floats in the input's space. `scratch` has code_dim floats.
 void load_row(const IndexParameters& parameters, const Rotation& rotation, const void* row, float* plain,
               float* scratch);
+// The i8 layout: f32 scale, then code_dim bytes. rotated[code_dim].
+void store_i8(const float* rotated, uint32_t code_dim, void* row);
+void load_i8(const void* row, uint32_t code_dim, float* rotated);
 // vector / |vector| for cosine, a copy otherwise. May be in place.
 void normalise(PwMetric metric, const float* vector, uint32_t dim, float* out);

@@ -56,5 +56,7 @@ class Index {
   std::unique_ptr<Delta> delta;
 
  private:
+  int32_t check_sections() const;
+
   uint32_t vectors_first_page_ = 0, vectors_per_page_ = 1, vector_bytes_ = 0;
 };

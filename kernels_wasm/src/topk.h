@@ -22,7 +22,9 @@ class TopK {
   }
   // Nothing above it can enter. Infinity until k are held.
   float bound() const { return heap_.size() < k_ ? __builtin_inff() : heap_.front().key; }
+  // A key that is no number (damaged data) is nowhere.
   void push(float key, uint32_t row) {
+    if (key != key) return;
     const Candidate candidate{key, row};
     if (heap_.size() < k_) {
       heap_.push_back(candidate);

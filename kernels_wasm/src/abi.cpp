@@ -1,0 +1,246 @@
+// The exported functions: one open index, one build, and the operations in flight.
+#include "abi.h"
+
+#include <stdlib.h>
+
+#include <algorithm>
+#include <memory>
+#include <vector>
+
+#include "builder.h"
+#include "columns.h"
+#include "delta.h"
+#include "index.h"
+#include "operations.h"
+#include "status.h"
+#include "xxh64.h"
+
+namespace {
+
+constexpr uint32_t kAbiVersion = 1;
+constexpr uint32_t kMaxOperations = 1024;
+constexpr uint32_t kKinds = 11;  // PwOperation values lie below
+
+struct Running {
+  std::unique_ptr<Operation> operation;
+  uint32_t kind = 0;
+  bool done = false;
+  std::vector<uint32_t> needed;  // count, then pages
+};
+
+std::unique_ptr<Index> open_index;
+std::vector<Running> running;                                  // by handle
+std::vector<std::unique_ptr<Operation>> idle_operations[kKinds];  // by kind, to be used again
+std::unique_ptr<Builder> builder;
+FinishedPage taken_page;
+std::vector<uint8_t> calibrated_head;
+
+int32_t no_index() { return fail(PW_STATE, "no index is open"); }
+int32_t no_build() { return fail(PW_STATE, "no build has begun"); }
+
+Running* find_running(int32_t handle) {
+  const bool exists = handle >= 0 && static_cast<size_t>(handle) < running.size() && running[static_cast<size_t>(handle)].operation;
+  return exists ? &running[static_cast<size_t>(handle)] : nullptr;
+}
+
+// Operations refer to the index: they go before it.
+void close_index() {
+  running.clear();
+  for (auto& idle : idle_operations) idle.clear();
+  open_index.reset();
+}
+
+}  // namespace
+
+uint32_t pw_abi_version() { return kAbiVersion; }
+void* pw_alloc(uint32_t bytes) { return bytes > UINT32_MAX - 16 ? nullptr : aligned_alloc(16, (bytes + 15) & ~15u); }
+void pw_free(void* pointer) { free(pointer); }
+uint64_t pw_xxh64(const void* data, uint32_t bytes, uint64_t seed) { return xxh64(data, bytes, seed); }
+
+// --- open --------------------------------------------------------------------------------
+
+int32_t pw_open(const void* head, uint32_t bytes, uint32_t budget) {
+  close_index();
+  auto index = std::make_unique<Index>();
+  if (int32_t status = index->open(head, bytes, budget)) return status;
+  open_index = std::move(index);
+  return PW_DONE;
+}
+
+int32_t pw_create(const void* config, uint32_t bytes, uint32_t budget) {
+  close_index();
+  auto index = std::make_unique<Index>();
+  if (int32_t status = index->create(config, bytes, budget)) return status;
+  open_index = std::move(index);
+  return PW_DONE;
+}
+
+const PwInfo* pw_info() {
+  static PwInfo info;
+  if (!open_index) return nullptr;
+  const Index& index = *open_index;
+  const Head& head = index.head;
+  const Pages::Counters counters = index.pages.counters();
+  info = {index.rows(), index.deleted_count, index.delta->rows(), head.dim, head.code_dim,
+          head.metric, head.dtype, head.kind,
+          head.code_bits, head.clusters, head.m, head.ef_construction, index.columns->size(),
+          head.total_pages(), counters.cached, counters.slots,
+          static_cast<uint32_t>(counters.resident_bytes), static_cast<uint32_t>(index.delta->bytes()), index.pages.budget(),
+          counters.fetched, counters.evicted, {}};
+  for (uint32_t i = 1; i < kSections; i++) {
+    const Section section = static_cast<Section>(i);
+    const SectionRange range = head.section(section);
+    info.sections[i] = {range.first_page, range.pages, index.pages.is_resident(section), index.pages.present_in(section)};
+  }
+  return &info;
+}
+
+int32_t pw_set_budget(uint32_t bytes) {
+  if (!open_index) return no_index();
+  open_index->pages.set_budget(bytes);
+  return PW_DONE;
+}
+
+int32_t pw_set_policy(uint32_t policy) {
+  if (!open_index) return no_index();
+  if (policy > static_cast<uint32_t>(Policy::Sieve)) return fail(PW_BAD_ARGUMENT, "policy %u: expected 0 to 2", policy);
+  open_index->pages.set_policy(static_cast<Policy>(policy));
+  return PW_DONE;
+}
+
+// --- pages -------------------------------------------------------------------------------
+
+void* pw_page_buffer(uint32_t page) { return open_index ? open_index->pages.buffer(page) : nullptr; }
+int32_t pw_page_commit(uint32_t page) { return open_index ? open_index->pages.commit(page) : no_index(); }
+void pw_page_abandon(uint32_t page) {
+  if (open_index) open_index->pages.abandon(page);
+}
+int32_t pw_page_present(uint32_t page) { return open_index && open_index->pages.present(page); }
+int32_t pw_make_resident(uint32_t section) {
+  return open_index ? open_index->pages.make_resident(static_cast<Section>(section)) : no_index();
+}
+int32_t pw_drop_resident(uint32_t section) {
+  return open_index ? open_index->pages.drop_resident(static_cast<Section>(section)) : no_index();
+}
+
+// --- operations --------------------------------------------------------------------------
+
+int32_t pw_begin(uint32_t kind, const void* message, uint32_t bytes) {
+  if (!open_index) return no_index();
+  size_t handle = 0;
+  while (handle < running.size() && running[handle].operation) handle++;
+  if (handle == kMaxOperations) return fail(PW_STATE, "%u operations are running already", kMaxOperations);
+  std::unique_ptr<Operation> operation;
+  if (kind < kKinds && !idle_operations[kind].empty()) {
+    operation = std::move(idle_operations[kind].back());
+    idle_operations[kind].pop_back();
+  } else {
+    operation = kind < kKinds ? make_operation(kind, *open_index) : nullptr;
+  }
+  if (!operation) return fail(PW_BAD_ARGUMENT, "operation %u is unknown", kind);
+  if (int32_t status = operation->begin(ByteReader(message, bytes))) {
+    operation->end();
+    idle_operations[kind].push_back(std::move(operation));
+    return status;
+  }
+  if (handle == running.size()) running.emplace_back();
+  Running& one = running[handle];
+  one.operation = std::move(operation);
+  one.kind = kind;
+  one.done = false;
+  one.needed.assign(1, 0);
+  return static_cast<int32_t>(handle);
+}
+
+int32_t pw_step(int32_t handle) {
+  Running* const one = find_running(handle);
+  if (!one) return fail(PW_STATE, "operation %d is not running", handle);
+  if (one->done) return PW_DONE;
+  Operation& operation = *one->operation;
+  operation.wanted.clear();
+  const int32_t status = operation.step();
+  one->done = status == PW_DONE;
+  one->needed.assign(1, 0);
+  if (status != PW_NEED) return status;
+  std::vector<uint32_t>& wanted = operation.wanted;
+  std::sort(wanted.begin(), wanted.end());
+  wanted.erase(std::unique(wanted.begin(), wanted.end()), wanted.end());
+  one->needed[0] = static_cast<uint32_t>(wanted.size());
+  one->needed.insert(one->needed.end(), wanted.begin(), wanted.end());
+  return PW_NEED;
+}
+
+const uint32_t* pw_needed(int32_t handle) {
+  const Running* const one = find_running(handle);
+  return one ? one->needed.data() : nullptr;
+}
+
+const void* pw_result(int32_t handle, uint32_t* bytes) {
+  const Running* const one = find_running(handle);
+  *bytes = one && one->done ? static_cast<uint32_t>(one->operation->result.size()) : 0;
+  return one && one->done ? one->operation->result.data() : nullptr;
+}
+
+void pw_end(int32_t handle) {
+  Running* const one = find_running(handle);
+  if (!one) return;
+  one->operation->end();
+  idle_operations[one->kind].push_back(std::move(one->operation));
+}
+
+// --- build -------------------------------------------------------------------------------
+
+int32_t pw_build_begin(const void* config, uint32_t bytes) {
+  builder = std::make_unique<Builder>();
+  const int32_t status = builder->begin(config, bytes);
+  if (status != PW_DONE) builder.reset();
+  return status;
+}
+int32_t pw_build_train(const float* vectors, uint32_t count) { return builder ? builder->train(vectors, count) : no_build(); }
+int32_t pw_build_train_step() { return builder ? builder->train_step() : no_build(); }
+int32_t pw_build_assign(const float* vectors, uint32_t count, uint32_t* clusters) {
+  return builder ? builder->assign(vectors, count, clusters) : no_build();
+}
+int32_t pw_build_rows(const void* batch, uint32_t bytes) { return builder ? builder->rows(batch, bytes) : no_build(); }
+int32_t pw_build_links(const void* links, uint32_t bytes) { return builder ? builder->links(links, bytes) : no_build(); }
+
+const void* pw_build_take(uint32_t* section, uint32_t* index) {
+  if (!builder || builder->pages.empty()) return nullptr;
+  taken_page = std::move(builder->pages.front());
+  builder->pages.pop_front();
+  *section = static_cast<uint32_t>(taken_page.section);
+  *index = taken_page.index;
+  return taken_page.bytes.data();
+}
+
+const void* pw_build_spill(uint32_t* bytes) {
+  const ByteWriter* run = builder && builder->lexicon() ? builder->lexicon()->take_spill() : nullptr;
+  *bytes = run ? static_cast<uint32_t>(run->size()) : 0;
+  return run ? run->data() : nullptr;
+}
+int32_t pw_build_run_wanted(uint32_t* run, uint32_t* offset) {
+  return builder && builder->lexicon() && builder->lexicon()->run_wanted(*run, *offset);
+}
+int32_t pw_build_run_feed(const void* data, uint32_t bytes) {
+  return builder && builder->lexicon() ? builder->lexicon()->run_feed(data, bytes) : no_build();
+}
+int32_t pw_build_finish() { return builder ? builder->finish() : no_build(); }
+
+const void* pw_build_head(uint32_t* bytes) {
+  const std::span<const uint8_t> head = builder ? builder->head() : std::span<const uint8_t>();
+  *bytes = static_cast<uint32_t>(head.size());
+  return head.empty() ? nullptr : head.data();
+}
+
+const void* pw_head_calibrate(const void* head, uint32_t head_bytes, const void* table, uint32_t table_bytes, uint32_t* bytes) {
+  Head parsed;
+  *bytes = 0;
+  if (Head::parse(head, head_bytes, parsed) != PW_DONE) return nullptr;
+  ByteWriter chunk;
+  chunk.put(table, table_bytes);
+  calibrated_head = HeadWriter::with_chunk(parsed, kTagCalibration, chunk);
+  Index check;  // a table that would not open must not be written
+  if (check.open(calibrated_head.data(), calibrated_head.size(), 0) != PW_DONE) return nullptr;
+  *bytes = static_cast<uint32_t>(calibrated_head.size());
+  return calibrated_head.data();
+}
