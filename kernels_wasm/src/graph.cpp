@@ -3,11 +3,12 @@
 #include <string.h>
 
 #include "index.h"
+#include "rowcode.h"
 #include "status.h"
 
 namespace {
 
-// `kBytes` is a constant where it is called with one, and the copy a single load.
+// With a constant id_bytes the copy is a load or two.
 inline uint32_t get_id(const uint8_t* from, uint32_t id_bytes) {
   uint32_t id = 0;
   memcpy(&id, from, id_bytes);
@@ -43,6 +44,13 @@ int32_t Graph::open(Index& index) {
   const SectionRange section = head.section(Section::Graph);
   if (section.pages != layout.total_pages()) {
     return fail(PW_CORRUPT, "section GRAPH has %u pages, expected %u", section.pages, layout.total_pages());
+  }
+  // The codes a walk reads: row-major ones.
+  const uint32_t per_page = RowCodeShape{head.code_dim, head.code_bits}.rows_per_page();
+  const uint32_t code_pages = (head.rows + per_page - 1) / per_page;
+  if (head.section(Section::Codes).pages != code_pages) {
+    return fail(PW_CORRUPT, "section CODES has %u pages, expected %u for %u rows", head.section(Section::Codes).pages,
+                code_pages, head.rows);
   }
   uint32_t first_page = section.first_page;
   for (uint32_t level = 0; level < layout.levels(); level++) {

@@ -4,19 +4,17 @@
 #include <utility>
 
 #include "graph_layout.h"
+#include "random.h"
 #include "status.h"
 
 namespace {
 
 constexpr uint32_t kRowsPerStep = 256;  // some tens of milliseconds: a host shows progress between steps
 
-// A permutation that depends on nothing but its arguments (Fisher-Yates over a 64-bit LCG, Knuth).
+// A permutation that depends on nothing but its arguments (Fisher-Yates).
 void shuffle(std::vector<uint32_t>& rows, uint64_t seed) {
-  uint64_t state = seed;
-  for (size_t i = rows.size(); i > 1; i--) {
-    state = state * 6364136223846793005ull + 1442695040888963407ull;
-    std::swap(rows[i - 1], rows[(state >> 33) % i]);
-  }
+  SplitMix64 random(seed);
+  for (uint32_t i = static_cast<uint32_t>(rows.size()); i > 1; i--) std::swap(rows[i - 1], rows[random.below(i)]);
 }
 
 }  // namespace

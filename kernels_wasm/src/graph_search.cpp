@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "clusters.h"
 #include "index.h"
 #include "status.h"
 
@@ -20,6 +21,7 @@ void GraphSearch::begin(const GraphQuery& query) {
   const Head& head = index_.head;
   query_ = query;
   hops_ = codes_ = 0;
+  exact_ = false;
   done_before_ = ~0ull;
   candidates_.clear();
   pending_.clear();
@@ -27,17 +29,25 @@ void GraphSearch::begin(const GraphQuery& query) {
     phase_ = Phase::Done;
     return;
   }
-  code_query_.set(head, query.rotated);
-  codes_first_page_ = head.section(Section::Codes).first_page;
-  codes_per_page_ = code_query_.shape().rows_per_page();
-  codes_row_bytes_ = code_query_.shape().row_bytes();
-  graph_first_page_ = head.section(Section::Graph).first_page;
   query_.ef = std::min(query.ef, head.rows);
+  const bool scans = scan_is_cheaper();
+  exact_ = !scans && index_.pages.resident(Section::Vectors);
+  if (exact_) {
+    rows_per_page_ = head.rows_per_page();
+    row_bytes_ = head.row_bytes();
+  } else {
+    code_query_.set(head, query.distance->rotated());
+    base_key_ = index_.clusters->base_key(*query.distance, 0);
+    rows_per_page_ = code_query_.shape().rows_per_page();
+    row_bytes_ = code_query_.shape().row_bytes();
+  }
+  rows_first_page_ = head.section(exact_ ? Section::Vectors : Section::Codes).first_page;
+  graph_first_page_ = head.section(Section::Graph).first_page;
   neighbours_.resize(index_.graph->layout().m0);
   links_.resize(index_.graph->layout().m);
   best_.reset(query_.ef);
   scan_at_ = 0;
-  phase_ = scan_is_cheaper() ? Phase::Scan : Phase::Enter;
+  phase_ = scans ? Phase::Scan : Phase::Enter;
 }
 
 // A walk sees one passing row in rows / passing_rows, so it has to expand that many times as many
@@ -51,7 +61,7 @@ bool GraphSearch::scan_is_cheaper() const {
 int32_t GraphSearch::step(std::vector<uint32_t>& wanted) {
   wanted_ = &wanted;
   room_ = std::max(index_.pages.free_slots(), 1u);
-  codes_resident_ = index_.pages.resident(Section::Codes);
+  rows_resident_ = index_.pages.resident(exact_ ? Section::Vectors : Section::Codes);
   graph_resident_ = index_.pages.resident(Section::Graph);
   for (;;) {
     int32_t status = PW_DONE;
@@ -70,12 +80,12 @@ int32_t GraphSearch::enter() {
   const GraphLayout& layout = index_.graph->layout();
   nearest_ = {layout.entry_row, layout.entry_rank};
   level_ = index_.graph->max_level();
-  const uint8_t* code = code_of(nearest_.row);
-  if (!code) {
-    want(code_page(nearest_.row));
+  const uint8_t* bytes = bytes_of(nearest_.row);
+  if (!bytes) {
+    want(page_of_row(nearest_.row));
     return need(index_.graph->page_of(level_, nearest_.rank));
   }
-  nearest_key_ = key_of(nearest_.row, code);
+  nearest_key_ = key_of(bytes);
   listed_ = false;
   phase_ = Phase::Descend;
   return PW_DONE;
@@ -100,8 +110,8 @@ int32_t GraphSearch::descend() {
     // Links whose codes are at hand leave the list; the others stay for the next step.
     size_t left = 0;
     for (const GraphLink& link : links_) {
-      if (const uint8_t* code = code_of(link.row)) {
-        const float key = key_of(link.row, code);
+      if (const uint8_t* bytes = bytes_of(link.row)) {
+        const float key = key_of(bytes);
         if (key < next_key_ || (key == next_key_ && link.row < next_.row)) {
           next_ = link;
           next_key_ = key;
@@ -112,7 +122,7 @@ int32_t GraphSearch::descend() {
     }
     links_.resize(left);
     if (left > 0) {
-      for (const GraphLink& link : links_) want(code_page(link.row));
+      for (const GraphLink& link : links_) want(page_of_row(link.row));
       return PW_NEED;
     }
     listed_ = false;
@@ -169,15 +179,15 @@ int32_t GraphSearch::scan() {
   const Bitmap& passing = *query_.passing;
   const uint32_t rows = index_.head.rows;
   for (uint32_t row; (row = passing.next(scan_at_)) < rows; scan_at_ = row + 1) {
-    const uint8_t* code = code_of(row);
-    if (!code) {
+    const uint8_t* bytes = bytes_of(row);
+    if (!bytes) {
       // This page and the next ones with passing rows.
-      while (row < rows && want(code_page(row))) {
-        row = passing.next((row / codes_per_page_ + 1) * codes_per_page_);
+      while (row < rows && want(page_of_row(row))) {
+        row = passing.next((row / rows_per_page_ + 1) * rows_per_page_);
       }
       return PW_NEED;
     }
-    const float key = key_of(row, code);
+    const float key = key_of(bytes);
     if (key <= best_.bound()) best_.push(key, row);
   }
   return finish();
@@ -199,16 +209,16 @@ const uint8_t* GraphSearch::graph_page(uint32_t page) {
   return index_.pages.find(page);
 }
 
-const uint8_t* GraphSearch::code_of(uint32_t row) {
-  const uint32_t page = row / codes_per_page_, place = row - page * codes_per_page_;
-  const uint8_t* bytes = codes_resident_ ? codes_resident_ + static_cast<size_t>(page) * kPageBytes
-                                         : index_.pages.find(codes_first_page_ + page);
-  return bytes ? bytes + place * codes_row_bytes_ : nullptr;
+const uint8_t* GraphSearch::bytes_of(uint32_t row) {
+  const uint32_t page = row / rows_per_page_, place = row - page * rows_per_page_;
+  const uint8_t* bytes = rows_resident_ ? rows_resident_ + static_cast<size_t>(page) * kPageBytes
+                                         : index_.pages.find(rows_first_page_ + page);
+  return bytes ? bytes + place * row_bytes_ : nullptr;
 }
 
-float GraphSearch::key_of(uint32_t, const uint8_t* code) {
+float GraphSearch::key_of(const uint8_t* bytes) {
   codes_++;
-  return query_.cluster_keys[0] + code_query_.key(code);
+  return exact_ ? query_.distance->key(bytes) : base_key_ + code_query_.key(bytes);
 }
 
 void GraphSearch::see(uint32_t row, float key) {
@@ -220,7 +230,7 @@ void GraphSearch::see(uint32_t row, float key) {
 void GraphSearch::estimate_pending() {
   size_t left = 0;
   for (const uint32_t row : pending_) {
-    if (const uint8_t* code = code_of(row)) see(row, key_of(row, code));
+    if (const uint8_t* bytes = bytes_of(row)) see(row, key_of(bytes));
     else pending_[left++] = row;
   }
   pending_.resize(left);
@@ -241,7 +251,7 @@ int32_t GraphSearch::need(uint32_t page) {
 
 int32_t GraphSearch::need_pending() {
   for (const uint32_t row : pending_) {
-    if (!want(code_page(row))) return PW_NEED;
+    if (!want(page_of_row(row))) return PW_NEED;
   }
   want_frontier();
   return PW_NEED;
@@ -264,11 +274,11 @@ void GraphSearch::want_frontier() {
       if (!want(page_number)) return;
       continue;
     }
-    const int32_t count = codes_resident_ ? 0 : index_.graph->neighbours(row, page, neighbours_.data());
+    const int32_t count = rows_resident_ ? 0 : index_.graph->neighbours(row, page, neighbours_.data());
     for (int32_t j = 0; j < count; j++) {
       const uint32_t neighbour = neighbours_[static_cast<uint32_t>(j)];
-      if (visited_.get(neighbour) || index_.pages.find(code_page(neighbour))) continue;
-      if (!want(code_page(neighbour))) return;
+      if (visited_.get(neighbour) || index_.pages.find(page_of_row(neighbour))) continue;
+      if (!want(page_of_row(neighbour))) return;
     }
   }
 }

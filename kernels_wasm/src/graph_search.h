@@ -1,12 +1,14 @@
-// Walks the graph over the codes: the candidates of a vector search in an index of kind graph, by
-// estimated distance. It pauses for pages of GRAPH and CODES; the result does not depend on which
-// pages were at hand.
+// Walks the graph: the candidates of a vector search in an index of kind graph. Distances are
+// estimated from codes; where the vectors themselves are resident, they are exact (a random access
+// costs the same, and a narrower beam is enough). It pauses for pages; what it finds does not depend
+// on which of them were at hand.
 #pragma once
 #include <stdint.h>
 
 #include <vector>
 
 #include "bitmap.h"
+#include "distance.h"
 #include "graph.h"
 #include "graph_beam.h"
 #include "rowcode.h"
@@ -15,12 +17,11 @@
 class Index;
 
 struct GraphQuery {
-  const float* rotated = nullptr;       // [code_dim]; not kept
-  const float* cluster_keys = nullptr;  // [clusters]: Clusters::base_key of each; outlives the search
-  uint32_t ef = 0;                      // candidates to find; the beam's width
-  const Bitmap* passing = nullptr;      // rows that may be returned, at least all of the base's bits
-                                        // long; null: every row may. Outlives the search
-  uint32_t passing_rows = 0;            // how many base rows that is, where `passing` is given
+  const DistanceQuery* distance = nullptr;  // outlives the search
+  uint32_t ef = 0;                          // candidates to find; the beam's width
+  const Bitmap* passing = nullptr;          // rows that may be returned, with at least all base rows'
+                                            // bits; null: every row may. Outlives the search
+  uint32_t passing_rows = 0;                // how many base rows that is, where `passing` is given
 };
 
 class GraphSearch {
@@ -30,10 +31,11 @@ class GraphSearch {
   void begin(const GraphQuery& query);
   // PW_DONE: candidates() are complete. PW_NEED: the pages appended to `wanted` are. PW_CORRUPT.
   int32_t step(std::vector<uint32_t>& wanted);
-  // At most ef rows by estimated key, nearest first.
+  // At most ef rows by key, nearest first.
   const std::vector<Candidate>& candidates() const { return candidates_; }
+  bool exact() const { return exact_; }      // the keys are exact ones
   uint32_t hops() const { return hops_; }    // lists read
-  uint32_t codes() const { return codes_; }  // estimates made
+  uint32_t codes() const { return codes_; }  // estimates made (or exact distances, where exact())
 
  private:
   enum class Phase { Enter, Descend, Walk, Scan, Done };
@@ -47,10 +49,10 @@ class GraphSearch {
 
   // A page's bytes, or null when it is absent.
   const uint8_t* graph_page(uint32_t page);
-  uint32_t code_page(uint32_t row) const { return codes_first_page_ + row / codes_per_page_; }
-  // A row's code, or null when its page is absent.
-  const uint8_t* code_of(uint32_t row);
-  float key_of(uint32_t row, const uint8_t* code);
+  uint32_t page_of_row(uint32_t row) const { return rows_first_page_ + row / rows_per_page_; }
+  // A row's code (or vector), or null when its page is absent.
+  const uint8_t* bytes_of(uint32_t row);
+  float key_of(const uint8_t* bytes);
   void see(uint32_t row, float key);
   void estimate_pending();
 
@@ -64,8 +66,10 @@ class GraphSearch {
   GraphQuery query_;
   RowCodeQuery code_query_;
   Phase phase_ = Phase::Done;
-  uint32_t codes_first_page_ = 0, codes_per_page_ = 1, codes_row_bytes_ = 0;
-  const uint8_t* codes_resident_ = nullptr;  // set by every step
+  float base_key_ = 0;                        // of query and centroid
+  bool exact_ = false;
+  uint32_t rows_first_page_ = 0, rows_per_page_ = 1, row_bytes_ = 0;  // of CODES, or VECTORS
+  const uint8_t* rows_resident_ = nullptr;    // set by every step
   const uint8_t* graph_resident_ = nullptr;
   uint32_t graph_first_page_ = 0;
   std::vector<uint32_t>* wanted_ = nullptr;

@@ -5,21 +5,12 @@
 #include <algorithm>
 
 #include "graph_layout.h"
-
-namespace {
-
-uint64_t splitmix64(uint64_t x) {
-  x += 0x9e3779b97f4a7c15ull;
-  x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9ull;
-  x = (x ^ x >> 27) * 0x94d049bb133111ebull;
-  return x ^ x >> 31;
-}
-
-}  // namespace
+#include "random.h"
 
 uint32_t Hnsw::draw_level(uint32_t row) const {
   // A uniform number of (0, 1], and the paper's multiplier 1 / ln M.
-  const double uniform = static_cast<double>((splitmix64(parameters_.seed ^ splitmix64(row)) >> 11) + 1) * 0x1p-53;
+  const uint64_t bits = SplitMix64(parameters_.seed ^ SplitMix64(row).next()).next() >> 11;
+  const double uniform = static_cast<double>(bits + 1) * 0x1p-53;
   const double level = -log(uniform) / log(static_cast<double>(std::max(parameters_.m, 2u)));
   return std::min(static_cast<uint32_t>(level), kMaxGraphLevels - 1);
 }
