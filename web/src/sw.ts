@@ -136,7 +136,7 @@ async function stored(): Promise<void> {
 /** Stores a whole shell. The manifest goes in last: a cache without one is not complete. */
 async function store(name: string, { assets }: ShellManifest, manifestCopy: Response): Promise<void> {
   const cache = await caches.open(name);
-  const files = ["./", ...assets.map(({ file }) => file).filter((file) => !/^(index\.html|sw\.js)$/.test(file))];
+  const files = ["./", ...assets.map(({ file }) => file).filter((file) => !/^(index\.html|sw\.js)$|\.d\.ts$/.test(file))];
   await Promise.all(files.map(async (file) => {
     const url = new URL(file, scope).href;
     const response = await fetch(url, { cache: "no-cache" });
