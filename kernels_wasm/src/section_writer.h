@@ -1,5 +1,6 @@
 // Cuts what a builder appends into pages and queues them for the host, with their checksums.
 #pragma once
+#include <stddef.h>
 #include <stdint.h>
 
 #include <deque>
