@@ -199,7 +199,7 @@ class RowsOfIds final : public Operation {
     if (int32_t status = lookup_.step(wanted)) return status;
     const std::vector<uint32_t>& rows = lookup_.rows();
     result.put(static_cast<uint32_t>(rows.size()));
-    result.put(static_cast<uint32_t>(rows.size() - std::ranges::count(rows, kNoRow)));
+    result.put(static_cast<uint32_t>(rows.size()) - static_cast<uint32_t>(std::count(rows.begin(), rows.end(), kNoRow)));
     result.put(rows.data(), rows.size() * 4);
     return PW_DONE;
   }

@@ -53,8 +53,8 @@ IGNORED_RANGES = (
 
 # Letters that Unicode does not decompose although people type them so.
 EXTRA_FOLDS = {
-    "æ": "ae", "œ": "oe", "ø": "o", "đ": "d", "ð": "d", "ł": "l", "þ": "th", "ħ": "h", "ı": "i",
-    "ŧ": "t", "ŀ": "l", "ĸ": "k",
+    "æ": "ae", "œ": "oe", "ø": "o", "đ": "d", "ð": "d", "ł": "l", "þ": "th", "ħ": "h",
+    "\u0131": "i", "ŧ": "t", "ŀ": "l", "ĸ": "k",
 }  # fmt: skip
 
 # Ranges whose foldings cost more bytes than they are worth: Arabic ligatures of presentation

@@ -1,0 +1,147 @@
+#include "unicode.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "bytes.h"
+#include "unicode_tables.h"
+
+namespace {
+
+struct ClassRange {
+  uint32_t first, end;
+  CharClass kind;
+};
+struct FoldRun {
+  uint32_t first, last, mode, target;  // modes: pywasm/tools/unicode_tables.py
+};
+struct FoldString {
+  uint32_t code, bytes;
+  const char* text;
+};
+
+struct Tables {
+  std::vector<ClassRange> classes;
+  std::vector<FoldRun> runs;
+  std::vector<FoldString> strings;
+
+  Tables() {
+    ByteReader ranges(kClassBlob, sizeof kClassBlob);
+    for (uint32_t at = 128; ranges.left();) {
+      const uint32_t gap = ranges.varint();
+      const uint32_t first = at + gap / 8;
+      at = first + ranges.varint();
+      classes.push_back({first, at, static_cast<CharClass>(gap % 8)});
+    }
+    ByteReader folds(kFoldBlob, sizeof kFoldBlob);
+    for (uint32_t last = 127; folds.left();) {
+      const uint32_t first = last + folds.varint();
+      const uint32_t count = folds.varint();
+      const uint32_t zigzag = folds.varint();
+      last = first + (count / 4 - 1) * (count % 4 == 1 ? 2 : 1);
+      runs.push_back({first, last, count % 4, first + ((zigzag >> 1) ^ -(zigzag & 1))});
+    }
+    ByteReader texts(kFoldStringBlob, sizeof kFoldStringBlob);
+    for (uint32_t code = 127; texts.left();) {
+      code += texts.varint();
+      const uint32_t bytes = texts.varint();
+      strings.push_back({code, bytes, texts.text(bytes).data()});
+    }
+  }
+};
+
+const Tables& tables() {
+  static const Tables expanded;
+  return expanded;
+}
+
+bool is_kanji_or_syllable(uint32_t code) {
+  return (code >= 0x4E00 && code <= 0x9FFC) || (code >= 0xAC00 && code <= 0xD7A3);
+}
+
+}  // namespace
+
+CodePoint decode_utf8(std::string_view text, size_t at) {
+  const auto byte = [&](size_t i) { return static_cast<uint8_t>(text[at + i]); };
+  const uint32_t first = byte(0);
+  if (first < 0x80) return {first, 1};
+  const uint32_t bytes = first >= 0xF0 ? 4 : first >= 0xE0 ? 3 : 2;
+  if (first < 0xC2 || first > 0xF4 || text.size() - at < bytes) return {0xFFFD, 1};
+  uint32_t value = first & (0x7F >> bytes);
+  for (uint32_t i = 1; i < bytes; i++) {
+    if ((byte(i) & 0xC0) != 0x80) return {0xFFFD, 1};
+    value = value << 6 | (byte(i) & 0x3F);
+  }
+  constexpr uint32_t kLeast[] = {0, 0, 0x80, 0x800, 0x10000};
+  if (value < kLeast[bytes] || value > 0x10FFFF || (value >= 0xD800 && value < 0xE000)) return {0xFFFD, 1};
+  return {value, bytes};
+}
+
+uint32_t encode_utf8(uint32_t code, char* out) {
+  if (code < 0x80) {
+    out[0] = static_cast<char>(code);
+    return 1;
+  }
+  const uint32_t bytes = code < 0x800 ? 2 : code < 0x10000 ? 3 : 4;
+  for (uint32_t i = bytes - 1; i > 0; i--, code >>= 6) out[i] = static_cast<char>(0x80 | (code & 0x3F));
+  out[0] = static_cast<char>((0xF00 >> bytes) | code);
+  return bytes;
+}
+
+CharClass char_class(uint32_t code) {
+  if (code < 128) {
+    if ((code | 32) - 'a' < 26) return CharClass::Letter;
+    return code - '0' < 10 ? CharClass::Digit : CharClass::Separator;
+  }
+  if (is_kanji_or_syllable(code)) return CharClass::Bigram;
+  const auto& classes = tables().classes;
+  const auto after = std::upper_bound(classes.begin(), classes.end(), code,
+                                      [](uint32_t c, const ClassRange& range) { return c < range.first; });
+  if (after == classes.begin() || code >= (after - 1)->end) return CharClass::Separator;
+  return (after - 1)->kind;
+}
+
+uint32_t fold_one(uint32_t code) {
+  if (code < 128) return code - 'A' < 26 ? code + 32 : code;
+  if (is_kanji_or_syllable(code)) return code;
+  const auto& runs = tables().runs;
+  const auto after = std::upper_bound(runs.begin(), runs.end(), code,
+                                      [](uint32_t c, const FoldRun& run) { return c < run.first; });
+  if (after == runs.begin()) return code;
+  const FoldRun& run = *(after - 1);
+  if (code > run.last || (run.mode == 1 && (code - run.first) % 2)) return code;
+  return run.mode == 2 ? run.target : run.target + (code - run.first);
+}
+
+Folded fold(uint32_t code) {
+  Folded folded;
+  const uint32_t one = fold_one(code);
+  if (one == code && code >= 128) {
+    const auto& strings = tables().strings;
+    const auto found = std::lower_bound(strings.begin(), strings.end(), code,
+                                        [](const FoldString& entry, uint32_t c) { return entry.code < c; });
+    if (found != strings.end() && found->code == code) {
+      memcpy(folded.data, found->text, found->bytes);
+      folded.bytes = found->bytes;
+      return folded;
+    }
+  }
+  folded.bytes = encode_utf8(one, folded.data);
+  return folded;
+}
+
+uint32_t compose(uint32_t first, uint32_t second) {
+  // Hangul: The Unicode Standard, section 3.12.
+  if (first - 0x1100 < 19 && second - 0x1161 < 21) return 0xAC00 + ((first - 0x1100) * 21 + second - 0x1161) * 28;
+  if (first - 0xAC00 < 11172 && (first - 0xAC00) % 28 == 0 && second - 0x11A8 < 27) return first + second - 0x11A7;
+  if (second != 0x3099 && second != 0x309A) return 0;
+  const bool katakana = first >= 0x30A1;
+  const uint32_t kana = katakana ? first - 0x60 : first;  // as hiragana
+  const bool ha_row = kana >= 0x306F && kana <= 0x307B && kana % 3 == 0;
+  if (second == 0x309A) return ha_row ? first + 2 : 0;
+  const bool voiced = ha_row || (kana >= 0x304B && kana <= 0x3061 && kana % 2 == 1) ||
+                      (kana >= 0x3064 && kana <= 0x3068 && kana % 2 == 0);
+  if (voiced) return first + 1;
+  if (kana == 0x3046) return katakana ? 0x30F4 : 0x3094;  // vu
+  return 0;
+}
