@@ -92,14 +92,15 @@ async function manifest(event: FetchEvent): Promise<Response> {
   }
 }
 
-/** A part of the shell: the stored copy while it is the wanted one, else the network's. */
+/** A part of the shell: the stored copy of the wanted one; else the network's; else an older copy. */
 async function asset(request: Request): Promise<Response> {
-  const copy = await find(request.url);
-  if (copy && (await isCurrent())) return isolated(copy);
+  const current = await (wanted === null ? find(request.url) : findIn(wanted, request.url));
+  if (current) return isolated(current);
   try {
     return isolated(await fetch(request));
   } catch (error) {
-    if (copy) return isolated(copy);
+    const older = await find(request.url);
+    if (older) return isolated(older);
     throw error;
   }
 }
@@ -123,7 +124,7 @@ async function adopt(response: Response): Promise<void> {
   const { manifest: body } = (await response.json()) as { manifest: ShellManifest };
   const name = prefix + (await fingerprint(body));
   wanted = name;
-  if (storing?.name === name || (await isCurrent())) return;
+  if (storing?.name === name || (await findIn(name, manifestUrl))) return;
   // Not awaited: the page fetches what it needs itself. What failed is tried again at the next check.
   const done = store(name, body, manifestCopy).catch(() => undefined).then(() => { storing = null; });
   storing = { name, done };
@@ -147,20 +148,20 @@ async function store(name: string, { assets }: ShellManifest, manifestCopy: Resp
   for (const other of await caches.keys()) if (other.startsWith(prefix) && other !== name) await caches.delete(other);
 }
 
-/** A response of the complete shell, whichever version it has. */
+/** The response to `url` in a shell that is stored completely, whichever version it has. */
 async function find(url: string): Promise<Response | undefined> {
   for (const name of await caches.keys()) {
-    if (!name.startsWith(prefix)) continue;
-    const cache = await caches.open(name);
-    if (await cache.match(manifestUrl)) return cache.match(url, { ignoreSearch: true });
+    const found = name.startsWith(prefix) ? await findIn(name, url) : undefined;
+    if (found) return found;
   }
   return undefined;
 }
 
-/** Whether the stored shell is the one the newest manifest names, as far as that is known. */
-async function isCurrent(): Promise<boolean> {
-  if (wanted === null) return true;
-  return (await caches.has(wanted)) && (await (await caches.open(wanted)).match(manifestUrl)) !== undefined;
+/** The response to `url` in the shell `name` if that is stored completely. */
+async function findIn(name: string, url: string): Promise<Response | undefined> {
+  if (!(await caches.has(name))) return undefined;
+  const cache = await caches.open(name);
+  return (await cache.match(manifestUrl)) && cache.match(url, { ignoreSearch: true });
 }
 
 async function fingerprint({ generation, assets }: ShellManifest): Promise<string> {
