@@ -1,0 +1,22 @@
+import { open } from "pywasm";
+
+const input = document.querySelector("#query");
+const list = document.querySelector("#results");
+const index = await open("/site/");
+let running;
+
+input.addEventListener("input", async () => {
+  running?.abort();
+  running = new AbortController();
+  try {
+    const { hits } = await index.search(input.value, { k: 10, prefix: true, signal: running.signal });
+    list.replaceChildren(...hits.map(({ title, url, anchor }) => {
+      const link = Object.assign(document.createElement("a"), { href: anchor ? `${url}#${anchor}` : url, textContent: title });
+      const item = document.createElement("li");
+      item.append(link);
+      return item;
+    }));
+  } catch (error) {
+    if (error.name !== "AbortError") throw error;
+  }
+});
