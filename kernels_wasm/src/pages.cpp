@@ -242,11 +242,13 @@ uint32_t Pages::victim() {
   // Two rounds at most: the first clears every mark.
   uint32_t slot = hand_ != kNone ? hand_ : oldest_;
   for (uint64_t steps = 0; slot != kNone && steps <= 2ull * cached_; steps++) {
-    if (slots_[slot].pins == 0 && !slots_[slot].visited) {
+    // A page that nobody has read yet is spared once: else the pages of one step could push each
+    // other out for ever in a small cache.
+    if (slots_[slot].pins == 0 && !slots_[slot].visited && !slots_[slot].fresh) {
       hand_ = slot;  // evict() moves it on to the next newer one
       return slot;
     }
-    slots_[slot].visited = false;
+    slots_[slot].visited = slots_[slot].fresh = false;
     slot = slots_[slot].newer != kNone ? slots_[slot].newer : oldest_;
   }
   return kNone;
