@@ -7,6 +7,7 @@
 #include "delta.h"
 #include "ids.h"
 #include "index.h"
+#include "lexicon.h"
 #include "operations.h"
 #include "row_batch.h"
 #include "status.h"
@@ -18,7 +19,8 @@ void delete_row(Index& index, uint32_t row) {
 }
 
 void note_delta_bytes(Index& index) {
-  index.pages.set_delta_bytes(static_cast<uint32_t>(index.delta->bytes() + index.columns->cache.bytes()));
+  index.pages.set_delta_bytes(static_cast<uint32_t>(index.delta->bytes() + index.lexicon->inserted_bytes() +
+                                                    index.columns->cache.bytes()));
 }
 
 namespace {
