@@ -80,8 +80,8 @@ int32_t Lexicon::open(const Head& head) {
     const std::string_view rest = reader.text(reader.varint());
     if (!reader.ok() || shared > against.size() || shared + rest.size() > kMaxTermBytes || shared + rest.size() == 0) return false;
     char text[kMaxTermBytes];
-    memcpy(text, against.data(), shared);
-    memcpy(text + shared, rest.data(), rest.size());
+    if (shared != 0) memcpy(text, against.data(), shared);
+    if (!rest.empty()) memcpy(text + shared, rest.data(), rest.size());
     at = static_cast<uint32_t>(text_.size());
     bytes = static_cast<uint16_t>(shared + rest.size());
     text_.insert(text_.end(), text, text + bytes);
