@@ -16,3 +16,9 @@ int32_t fail(int32_t status, const char* format, ...) {
 }
 
 const char* pw_error() { return error_text; }
+
+#ifdef __wasm__
+// What Emscripten's C library would import: the module has no imports, so that any host can run it.
+extern "C" void emscripten_notify_memory_growth(size_t) {}
+extern "C" void __wasi_proc_exit(uint32_t) { __builtin_trap(); }
+#endif
