@@ -11,6 +11,7 @@ Same input, same bytes: nothing depends on time, threads or how rows are cut int
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Callable
 from typing import IO, Any
@@ -36,7 +37,7 @@ SAMPLE_ROWS_A_CLUSTER = 64
 
 def default_clusters(rows: int) -> int:
     """Clusters for an index of this many rows: probing and scanning then cost about the same."""
-    return max(1, min(65536, round(1.5 * rows**0.5), rows // 16))
+    return max(1, min(65536, round(1.5 * math.sqrt(rows)), rows // 16))
 
 
 def training_sample(rows: int, clusters: int, seed: int = 0) -> npt.NDArray[np.int64]:

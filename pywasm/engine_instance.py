@@ -65,6 +65,13 @@ def _compiled() -> tuple[wasmtime.Engine, wasmtime.Module]:
     return engine, _load_module(engine, ENGINE_WASM)
 
 
+def _as_bytes(data: Buffer) -> memoryview:
+    """The bytes of `data` without a copy (with one where an array is not contiguous)."""
+    if isinstance(data, np.ndarray):
+        return memoryview(np.ascontiguousarray(data).reshape(-1).view(np.uint8))
+    return memoryview(data).cast("B")
+
+
 class Instance:
     """The exported functions as methods of `call`, and copies in and out of the memory."""
 
@@ -123,9 +130,9 @@ class Instance:
 
     def write(self, address: int, data: Buffer) -> None:
         """Copy `data` in."""
-        source = memoryview(np.ascontiguousarray(data) if isinstance(data, np.ndarray) else data)
+        source = _as_bytes(data)
         if source.nbytes:
-            self.view(address, source.nbytes)[:] = source.cast("B")
+            self.view(address, source.nbytes)[:] = source
 
     @contextlib.contextmanager
     def buffer(self, size: int) -> Iterator[int]:
@@ -141,7 +148,7 @@ class Instance:
     @contextlib.contextmanager
     def given(self, data: Buffer) -> Iterator[tuple[int, int]]:
         """The address and size of a copy of `data`, freed at the end."""
-        size = memoryview(data).nbytes
+        size = _as_bytes(data).nbytes
         with self.buffer(size) as address:
             self.write(address, data)
             yield address, size

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -45,7 +46,7 @@ def parse_strings(message: bytes, offset: int) -> tuple[list[bytes], int]:
     start = offset + 8 + 4 * (count + 1)
     found = [
         message[start + int(low) : start + int(high)]
-        for low, high in zip(bounds[:-1], bounds[1:], strict=True)
+        for low, high in pairwise(bounds)
     ]
     return found, start + total + (-total % 4)
 
@@ -72,7 +73,7 @@ class ColumnSpec:
 
 @dataclass(frozen=True)
 class IndexConfig:
-    """What an index is (PwConfig). `clusters` is read for kind CLUSTERS only; `code_bits` 1 to 8."""
+    """What an index is (PwConfig). `clusters` counts for kind CLUSTERS only; 1 to 8 `code_bits`."""
 
     dim: int
     metric: PwMetric = PwMetric.COSINE
@@ -99,8 +100,9 @@ class IndexConfig:
         fixed["columns"], fixed["flags"] = len(self.columns), 0 if self.keyword else 1
         parts = [fixed.tobytes()]
         for column in self.columns:
-            name = column.name.encode("utf-8")
-            parts += [np.array([column.type, len(name)], dtype="<u4").tobytes(), _padded(name)]
+            encoded = column.name.encode("utf-8")
+            parts.append(np.array([column.type, len(encoded)], dtype="<u4").tobytes())
+            parts.append(_padded(encoded))
         return b"".join(parts)
 
 
@@ -122,7 +124,7 @@ class RowBatch:
     columns: Sequence[npt.NDArray[Any]] | None = None
 
     def message(self) -> bytes:
-        """PwRowBatch and what follows it. Lengths that disagree are a ValueError naming the field."""
+        """PwRowBatch and what follows it. ValueError names a field whose length disagrees."""
         parts: list[bytes] = []
         flags = 0
         dim = 0
