@@ -16,7 +16,7 @@ from typing import Any
 import pywasm
 
 from .result import Result, Row
-from .statistics import median_interval, p99
+from .statistics import interval, p99
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +38,7 @@ class Series:
     parameter: str | None = None
     note: str | None = None
     tail: list[float] | None = None  # samples of single calls, where `values` are batch means
+    mean: bool = False  # of shares (recall): the mean says more than the median
 
 
 class Samples:
@@ -56,13 +57,20 @@ class Samples:
         series.values += [float(values)] if isinstance(values, int | float) else map(float, values)
         return series
 
+    def series_of(self, case: str, metric: str, engine: str = "pywasm") -> Series:
+        """The series of a figure that was added before; KeyError where it was not."""
+        for key, series in self.series.items():
+            if (key.case, key.metric, key.engine) == (case, metric, engine):
+                return series
+        raise KeyError(f"{case} has no {metric} of {engine}")
+
     def rows(self) -> list[Row]:
         """One row a figure, in the order the figures were begun."""
         rows = []
         for key, series in self.series.items():
             if not series.values:
                 continue
-            middle, low, high = median_interval(series.values)
+            middle, low, high = interval(series.values, mean=series.mean)
             rows.append(
                 Row(
                     suite=self.suite,
@@ -127,9 +135,13 @@ def noise(rounds: int = 300) -> dict[str, float]:
         for _ in range(20_000):
             value = (value * 1664525 + 1013904223) & 0xFFFFFFFF
         times.append((time.perf_counter_ns() - started) / 1e6)
-    middle, _, _ = median_interval(times)
+    middle, _, _ = interval(times)
     high = p99(times)
-    return {"median_ms": round(middle, 4), "p99_ms": round(high, 4), "spread": round(high / middle, 2)}
+    return {
+        "median_ms": round(middle, 4),
+        "p99_ms": round(high, 4),
+        "spread": round(high / middle, 2),
+    }
 
 
 def environment() -> dict[str, Any]:
@@ -149,10 +161,17 @@ def environment() -> dict[str, Any]:
         "python": platform.python_version(),
         "system": platform.platform(),
         "cpu": _cpu(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": _cores(),
         "memory_gb": round(_memory() / 1e9, 1),
         "load": list(os.getloadavg()) if hasattr(os, "getloadavg") else [],
     }
+
+
+def _cores() -> int | None:
+    """Those this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count()
 
 
 def _cpu() -> str:

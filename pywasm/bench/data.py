@@ -30,8 +30,9 @@ class Vectors:
     truth: NDArray[np.int32]
 
 
-def nearest(base: Floats, queries: Floats, k: int = 10, passing: NDArray[np.bool_] | None = None
-            ) -> NDArray[np.int32]:
+def nearest(
+    base: Floats, queries: Floats, k: int = 10, passing: NDArray[np.bool_] | None = None
+) -> NDArray[np.int32]:
     """The k rows of greatest inner product per query, exactly, nearest first: i32[queries][k].
 
     passing: bool[rows]; rows that are False are left out.

@@ -1,4 +1,4 @@
-"""Engines as the suites see them: something that can be set to a parameter and asked for samples."""
+"""Engines as the suites see them: set to a parameter, asked for samples."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-import hnswlib
+import hnswlib  # type: ignore[import-untyped]
 import numpy as np
 from numpy.typing import NDArray
 

@@ -50,9 +50,7 @@ class FirefoxPage(Page):
             "awaitPromise": True,
             "target": {"context": self._context},
             "arguments": [
-                {"type": "undefined"}
-                if argument is None
-                else {"type": "string", "value": argument}
+                {"type": "undefined"} if argument is None else {"type": "string", "value": argument}
             ],
             "userActivation": True,
         }

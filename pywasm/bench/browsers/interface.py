@@ -16,7 +16,7 @@ class BrowserError(RuntimeError):
 class PageError(RuntimeError):
     """Script in a page threw, or did not settle in time.
 
-    name: the JavaScript error's name ("TypeError"); code: its `code` property, "" where it has none.
+    name: the JavaScript error's name ("TypeError"); code: its `code` property, "" without one.
     """
 
     def __init__(self, message: str, name: str = "", code: str = "") -> None:

@@ -63,8 +63,8 @@ class Rpc:
         if answer is None:
             raise BrowserError(f"{method}: the browser has gone")
         if "error" in answer:
-            error = answer["error"]
-            text = error["message"] if isinstance(error, dict) else f"{error}: {answer['message']}"
+            told = answer["error"]
+            text = told["message"] if isinstance(told, dict) else f"{told}: {answer['message']}"
             raise BrowserError(f"{method}: {text}")
         result: dict[str, Any] = answer.get("result", {})
         return result

@@ -83,7 +83,16 @@ class WebKit(Browser):
         self._temporary = tempfile.mkdtemp(prefix="pywasm-webkit-")
         binary = next((path for path in MINIBROWSER if Path(path).exists()), None)
         binary = binary or find("MiniBrowser")
-        command = [find("Xvfb"), "-displayfd", "1", "-screen", "0", "1280x900x24", "-nolisten", "tcp"]
+        command = [
+            find("Xvfb"),
+            "-displayfd",
+            "1",
+            "-screen",
+            "0",
+            "1280x900x24",
+            "-nolisten",
+            "tcp",
+        ]
         self._screen = Group(command, Path(self._temporary) / "screen")
         try:
             display = ":" + self._screen.wait_for_line(r"^(\d+)\n")[1]
@@ -116,7 +125,9 @@ class WebKit(Browser):
         return WebKitPage(self._driver, handle)
 
     def kill(self) -> None:
-        raise BrowserError("WebKitGTK keeps no storage between automation sessions: nothing to kill")
+        raise BrowserError(
+            "WebKitGTK keeps no storage between automation sessions: nothing to kill"
+        )
 
     def close(self) -> None:
         try:

@@ -13,6 +13,10 @@ export default class {
   // Rows of vectors without documents are known by their number in the input.
   ids = ({ hits }) => hits.map(({ id }) => Number(id));
 
+  close() {
+    return this.index.close();
+  }
+
   status() {
     return this.index.status();
   }

@@ -1,0 +1,129 @@
+"""What a case is given: the browser, a server, a place for files, and where to put samples."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+
+from . import data, sites
+from .browsers.chromium import Chromium
+from .core import Samples
+from .server import Server
+
+PAGES = Path(__file__).resolve().parent / "pages"
+
+
+@dataclasses.dataclass
+class Context:
+    """One run of a suite."""
+
+    samples: Samples
+    console: Console
+    browser: Chromium
+    server: Server
+    work: Path  # served at /work/
+    cache: Path  # kept between runs
+    quick: bool
+    peers: bool
+    wordnet_directory: Path | None
+    step: Callable[[str], None]  # says what is being done now
+
+    @property
+    def synthetic_rows(self) -> int:
+        """Rows of the in-memory cases: fewer in a quick run, as the peers' indexes take minutes."""
+        return 10_000 if self.quick else 50_000
+
+    @property
+    def size(self) -> str:
+        """The same in the names of cases."""
+        return f"{self.synthetic_rows // 1000}k"
+
+    @functools.cached_property
+    def synthetic(self) -> data.Vectors:
+        """Clustered vectors, also at /work/synthetic/{base,queries}.f32."""
+        return self._serve("synthetic", data.clustered(self.synthetic_rows))
+
+    @functools.cached_property
+    def wordnet(self) -> tuple[data.Vectors, list[str]]:
+        """WordNet, also at /work/wordnet/{base,queries}.f32."""
+        vectors, texts = data.wordnet(self.wordnet_directory, self.cache)
+        return self._serve("wordnet", vectors), texts
+
+    def _serve(self, name: str, vectors: data.Vectors) -> data.Vectors:
+        folder = self.work / name
+        folder.mkdir(parents=True, exist_ok=True)
+        vectors.base.tofile(folder / "base.f32")
+        vectors.queries.tofile(folder / "queries.f32")
+        return vectors
+
+    def url(self, path: str) -> str:
+        """Address of a file below `work`."""
+        return f"{self.server.url}/work/{path}"
+
+    def open_options(self, site: str, **options: object) -> dict[str, object]:
+        """Options of engines/pywasm.js for a site below `work`."""
+        module = self.url(f"{site}/pywasm/pywasm.js")
+        return {"module": module, "site": self.url(f"{site}/"), "open": options}
+
+    @functools.cached_property
+    def synthetic_site(self) -> str:
+        """The synthetic vectors as a site."""
+        return self._build("synthetic", self.synthetic.base, None)
+
+    @functools.cached_property
+    def filter_site(self) -> str:
+        """The synthetic vectors with a column `bucket`: row modulo 1000 after a shuffle, so that
+        `bucket < b` passes b/1000 of the rows, wherever they lie.
+        """
+        documents = [{"id": str(row), "bucket": int(b)} for row, b in enumerate(self.buckets)]
+        return self._build("filtered", self.synthetic.base, documents)
+
+    @functools.cached_property
+    def buckets(self) -> NDArray[np.int64]:
+        """i64[rows] of 0..999 for `filter_site`."""
+        rows = len(self.synthetic.base)
+        return np.random.default_rng(7).permutation(rows).astype(np.int64) % 1000
+
+    @functools.cached_property
+    def wordnet_site(self) -> str:
+        """The WordNet vectors alone."""
+        return self._build("wordnet-vectors", self.wordnet[0].base, None)
+
+    @functools.cached_property
+    def wordnet_text_site(self) -> str:
+        """The WordNet vectors with their texts, as a visitor would find them."""
+        vectors, texts = self.wordnet
+        documents = ({"id": str(row), "text": text} for row, text in enumerate(texts))
+        return self._build("wordnet-text", vectors.base, documents)
+
+    def _build(
+        self, name: str, vectors: data.Floats, documents: Iterable[Mapping[str, Any]] | None
+    ) -> str:
+        self.step(f"building the site {name} ({len(vectors):,} vectors)")
+        source = sites.save(self.work / "sources" / name, vectors, documents)
+        options = (
+            [] if documents is None else ["--documents", str(source.parent / "documents.jsonl")]
+        )
+        sites.build(source, self.work / name, *options)
+        return name
+
+
+@contextlib.contextmanager
+def work_folder(cache: Path) -> Iterator[Path]:
+    """A folder for sites and vectors that is gone afterwards."""
+    folder = cache / "work"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

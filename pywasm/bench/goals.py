@@ -1,0 +1,114 @@
+"""What the search suite is held to: each figure's "must" and "aim", some of them against a peer."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Literal
+
+from .result import Row
+
+Field = Literal["median", "p99"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Goal:
+    """A bound on a figure of ours, or on its ratio to a figure of `against` (a peer's, or of
+    another case). Smaller is better unless `more`. An aim of None: there is none.
+    """
+
+    case: str
+    metric: str
+    must: float
+    aim: float | None
+    field: Field = "median"
+    against: tuple[str, str] | None = None  # (case, engine); ("", engine): of the same case
+    aim_against: tuple[str, str] | None = None  # the aim is that figure itself
+    more: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Verdict:
+    """A goal with what was measured. `value` is the figure or the ratio."""
+
+    goal: Goal
+    value: float
+    must: bool
+    aim: bool | None
+
+
+_MEMORY = [
+    goal
+    for name in ("r95", "r99")
+    for goal in (
+        Goal(f"memory-50k-{name}", "latency_ms", 1.5, 1.0, against=("", "hnswlib")),
+        Goal(f"memory-50k-{name}", "latency_ms", 0.5, 0.3, against=("", "hnswlib-wasm")),
+    )
+]
+_VISIT = "wordnet-first-visit"
+GOALS: tuple[Goal, ...] = (
+    *_MEMORY,
+    Goal("wordnet-budget10-opfs", "latency_ms", 2.0, 1.0, "p99"),
+    Goal("wordnet-budget10-idb", "latency_ms", 6.0, 3.5, "p99"),
+    Goal("wordnet-resident", "memory_mb", 18.0, 9.0),
+    Goal("wordnet-reopen", "first_result_ms", 50.0, 20.0),
+    Goal(_VISIT, "first_result_ms", 2000.0, 1400.0),
+    Goal(_VISIT, "downloaded_mb", 8.0, 7.0),
+    Goal(_VISIT, "requests", 20.0, 12.0),
+    Goal(_VISIT, "first_keyword_ms", 600.0, 300.0),
+    Goal("insert-50k", "inserts_per_s", 2000.0, None, aim_against=("", "hnswlib"), more=True),
+    *(
+        Goal(f"filter-{share}", "latency_ms", 3.0, None, against=("filter-none", "pywasm"))
+        for share in ("0.1", "1", "10", "50")
+    ),
+    Goal("bundle-search", "gzip_kb", 80.0, 60.0),
+    Goal("build-117k", "build_s", 60.0, None, aim_against=("", "hnswlib")),
+)
+RECALL = 0.95
+RECALLS = {"memory-50k-r99": 0.99}
+_NO_RECALL = ("build", "bundle", "insert", _VISIT)
+
+
+def judge(rows: Sequence[Row], goals: Sequence[Goal] = GOALS) -> list[Verdict]:
+    """A verdict on every goal whose figures were measured. A fast answer that misses the recall
+    the case asks for fails.
+    """
+    figures = {(row.case, row.engine, row.metric): row for row in rows}
+
+    def figure(case: str, engine: str, goal: Goal) -> float | None:
+        row = figures.get((case or goal.case, engine, goal.metric))
+        return None if row is None else float(getattr(row, goal.field))
+
+    verdicts = []
+    for goal in goals:
+        value = figure("", "pywasm", goal)
+        if value is None:
+            continue
+        if goal.against is not None:
+            other = figure(*goal.against, goal)
+            if other is None:
+                continue
+            value /= other
+        aim = goal.aim if goal.aim_against is None else figure(*goal.aim_against, goal)
+        exact = _recall_reached(figures, goal.case)
+        verdicts.append(
+            Verdict(
+                goal,
+                value,
+                exact and _holds(value, goal.must, goal.more),
+                None if aim is None else exact and _holds(value, aim, goal.more),
+            )
+        )
+    return verdicts
+
+
+def _holds(value: float, bound: float, more: bool) -> bool:
+    return value >= bound if more else value <= bound
+
+
+def _recall_reached(figures: dict[tuple[str, str, str], Row], case: str) -> bool:
+    if case.startswith(_NO_RECALL):
+        return True
+    row = figures.get((case, "pywasm", "recall@10"))
+    # Means of a thousand queries in tenths: a thousandth is less than their noise.
+    return row is not None and row.median >= RECALLS.get(case, RECALL) - 0.001

@@ -1,0 +1,121 @@
+"""Case wordnet-first-visit: a visitor who has never been here, on a 50 Mbit/s line."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from .context import Context
+from .network import Line, Visit, literal
+from .statistics import recall
+
+# As small as a page can be that searches at once; the vector is part of it, as the suggested
+# questions' vectors are part of the demo page's manifest.
+PAGE = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<title>first visit</title>
+<link rel="icon" href="data:,">
+<script type="module">
+import {{ open }} from "./pywasm/pywasm.js";
+const bytes = Uint8Array.from(atob({vector}), (c) => c.charCodeAt(0));
+const vector = new Float32Array(bytes.buffer);
+const visit = (globalThis.visit = {{}});
+const now = () => performance.timeOrigin + performance.now();
+try {{
+  const index = await open("./", {{ fill: false }});
+  visit.opened = performance.now();
+  const words = index.search({text}, {{ mode: "keyword", k: 10 }}).then(({{ hits }}) => {{
+    visit.keyword = performance.now();
+    visit.keywordHits = hits.length;
+  }});
+  const near = index.search(vector, {{ k: 10 }}).then(({{ hits }}) => {{
+    visit.vector = performance.now();
+    visit.vectorEpoch = now();
+    visit.ids = hits.map(({{ id }}) => Number(id));
+    visit.exact = hits.filter(({{ exact }}) => exact).length;
+  }});
+  await Promise.all([words, near]);
+  visit.done = true;
+}} catch (error) {{
+  visit.error = String(error);
+  visit.done = true;
+}}
+</script>
+"""
+QUESTIONS = ("musical instrument", "small dog", "fear of heights", "to cut with a knife", "planet")
+
+
+@contextlib.contextmanager
+def served(site: Path) -> Iterator[str]:
+    """`pywasm serve SITE` in a process of its own; yields its address."""
+    command = [sys.executable, "-u", "-m", "pywasm.cli", "serve", str(site), "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+        try:
+            assert process.stdout is not None
+            said = ""
+            for line in process.stdout:
+                said += line.decode()
+                if match := re.search(r"http://[^\s/]+:\d+", said):
+                    break
+            else:
+                raise RuntimeError(f"pywasm serve said no address:\n{said}")
+            yield match[0]
+        finally:
+            process.terminate()
+
+
+def first_visit(context: Context) -> None:
+    """Cold caches, cold storage, throttled by the DevTools protocol, workers included."""
+    case = "wordnet-first-visit"
+    vectors, _ = context.wordnet
+    site = context.work / context.wordnet_text_site
+    repeats = 3 if context.quick else 15
+    line = Line()
+    add = context.samples.add
+    found = []
+    with served(site) as address, contextlib.closing(context.browser.rpc()) as rpc:
+        for number in range(repeats):
+            context.step(f"{case}: visit {number + 1} of {repeats}")
+            query = np.ascontiguousarray(vectors.queries[number], np.float32).tobytes()
+            page = site / f"visit-{number}.html"
+            page.write_text(
+                PAGE.format(
+                    vector=literal(base64.b64encode(query).decode()),
+                    text=literal(QUESTIONS[number % len(QUESTIONS)]),
+                )
+            )
+            with Visit(rpc, line) as visit:
+                visit.goto(f"{address}/{page.name}")
+                end = time.monotonic() + 60
+                done = None
+                while not done and time.monotonic() < end:
+                    time.sleep(0.1)
+                    done = visit.evaluate("() => globalThis.visit?.done && globalThis.visit")
+                if not done or "error" in done:
+                    raise RuntimeError(f"{page.name}: {done['error'] if done else 'nothing found'}")
+                requests, received = visit.until(done["vectorEpoch"])
+            page.unlink()
+            add(case, "pywasm", "first_result_ms", "ms", done["vector"])
+            add(case, "pywasm", "first_keyword_ms", "ms", done["keyword"])
+            add(case, "pywasm", "open_ms", "ms", done["opened"])
+            series = add(case, "pywasm", "downloaded_mb", "MB", received / 1e6)
+            series.note = "until the first vector result, headers included"
+            add(case, "pywasm", "requests", "", requests)
+            add(case, "pywasm", "exact_hits", "of 10", done["exact"])
+            found.append(done["ids"])
+    floor = (
+        line.latency_ms * 2
+        + 8e3 * np.median(context.samples.series_of(case, "downloaded_mb").values) / line.mbit
+    )
+    context.samples.series_of(case, "first_result_ms").bound = float(floor)
+    series = add(case, "pywasm", "recall@10", "", recall(found, vectors.truth[:repeats]))
+    series.mean = True

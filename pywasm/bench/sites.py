@@ -1,0 +1,40 @@
+"""Sites for the benchmarks, built by the command line as a user would."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .data import Floats
+
+
+class BuildFailed(RuntimeError):
+    """`pywasm build` ended with an error."""
+
+
+def build(source: Path, site: Path, *options: str) -> float:
+    """`pywasm build SOURCE -o SITE OPTIONS`; returns its wall-clock seconds, start-up included."""
+    command = [sys.executable, "-m", "pywasm.cli", "build", str(source), "-o", str(site), *options]
+    started = time.perf_counter()
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise BuildFailed(f"{' '.join(command[2:])}:\n{(done.stderr or done.stdout)[-1500:]}")
+    return time.perf_counter() - started
+
+
+def save(directory: Path, vectors: Floats, documents: Iterable[Mapping[str, Any]] | None) -> Path:
+    """Write vectors.npy and, with documents, documents.jsonl for `build --documents`."""
+    directory.mkdir(parents=True, exist_ok=True)
+    np.save(directory / "vectors.npy", vectors)
+    if documents is not None:
+        with (directory / "documents.jsonl").open("w", encoding="utf-8") as file:
+            for document in documents:
+                file.write(json.dumps(document, ensure_ascii=False) + "\n")
+    return directory / "vectors.npy"
