@@ -32,7 +32,8 @@ void TextQuery::begin(std::string_view text, bool prefix) {
   }
   if (!prefix || !typed || last == kMaxQueryTerms) return;
   const std::string_view term = terms_[last].view();
-  const auto characters = std::count_if(term.begin(), term.end(), [](char c) { return (c & 0xC0) != 0x80; });
+  uint32_t characters = 0;
+  for (char c : term) characters += (c & 0xC0) != 0x80;
   if (characters >= kMinPrefixCharacters) terms_[last].prefix = true;
 }
 
