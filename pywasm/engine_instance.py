@@ -68,7 +68,7 @@ def _compiled() -> tuple[wasmtime.Engine, wasmtime.Module]:
 def _as_bytes(data: Buffer) -> memoryview:
     """The bytes of `data` without a copy (with one where an array is not contiguous)."""
     if isinstance(data, np.ndarray):
-        return memoryview(np.ascontiguousarray(data).reshape(-1).view(np.uint8))
+        return np.ascontiguousarray(data).reshape(-1).view(np.uint8).data
     return memoryview(data).cast("B")
 
 

@@ -44,10 +44,7 @@ def parse_strings(message: bytes, offset: int) -> tuple[list[bytes], int]:
     count, total = (int(value) for value in np.frombuffer(message, "<u4", 2, offset))
     bounds = np.frombuffer(message, "<u4", count + 1, offset + 8)
     start = offset + 8 + 4 * (count + 1)
-    found = [
-        message[start + int(low) : start + int(high)]
-        for low, high in pairwise(bounds)
-    ]
+    found = [message[start + int(low) : start + int(high)] for low, high in pairwise(bounds)]
     return found, start + total + (-total % 4)
 
 
