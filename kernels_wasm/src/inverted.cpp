@@ -63,6 +63,10 @@ size_t InvertedIndex::bytes() const {
   return text_.size() + terms_.size() * sizeof(Term) + postings_.size() * sizeof(Posting) + places_.size() * 4;
 }
 
+size_t InvertedIndex::memory() const {
+  return text_.capacity() + terms_.capacity() * sizeof(Term) + postings_.capacity() * sizeof(Posting) + places_.capacity() * 4;
+}
+
 void InvertedIndex::clear() {
   text_.clear();
   terms_.clear();

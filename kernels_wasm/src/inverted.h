@@ -26,7 +26,8 @@ class InvertedIndex {
   uint32_t last(uint32_t term) const { return terms_[term].last; }
   const Posting& posting(uint32_t i) const { return postings_[i]; }
 
-  size_t bytes() const;  // memory in use
+  size_t bytes() const;   // that the contents take
+  size_t memory() const;  // that is held for them
   void clear();          // keeps the memory
 
  private:

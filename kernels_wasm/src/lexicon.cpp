@@ -116,13 +116,14 @@ int32_t Lexicon::page_of(std::string_view term) const {
   return static_cast<int32_t>(after - pages_.begin()) - 1;
 }
 
-void Lexicon::catch_up(const Index& index) {
-  if (!enabled_) return;
+bool Lexicon::catch_up(const Index& index) {
+  if (!enabled_ || inserted_lengths_.size() == index.delta->rows()) return false;
   for (uint32_t i = static_cast<uint32_t>(inserted_lengths_.size()); i < index.delta->rows(); i++) {
     const uint32_t row = index.base_rows() + i;
     inserted_lengths_.push_back(inserted_.add(row, index.delta->text(row)));
     inserted_total_ += inserted_lengths_.back();
   }
+  return true;
 }
 
 float Lexicon::average_length() const {

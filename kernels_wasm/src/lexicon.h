@@ -71,13 +71,13 @@ class Lexicon {
 
   // --- inserted rows ---
   // Takes in the texts of rows inserted since the last call: keyword search does so when it begins,
-  // so that inserting alone does not pay for it.
-  void catch_up(const Index& index);
+  // so that inserting alone does not pay for it. False: there were none.
+  bool catch_up(const Index& index);
   const InvertedIndex& inserted() const { return inserted_; }
   uint32_t inserted_length(uint32_t i) const { return inserted_lengths_[i]; }  // terms; i = row - base_rows()
   // Lengths are measured against that of the base, or without one, of the inserted rows.
   float average_length() const;
-  size_t inserted_bytes() const { return inserted_.bytes() + inserted_lengths_.size() * 4; }
+  size_t inserted_bytes() const { return inserted_.memory() + inserted_lengths_.capacity() * 4; }
 
  private:
   std::string_view separator(const Page& page) const { return {text_.data() + page.separator, page.separator_bytes}; }

@@ -5,6 +5,7 @@
 #include "abi.h"
 #include "filter.h"
 #include "index.h"
+#include "op_delete.h"
 #include "operations.h"
 #include "status.h"
 #include "text_query.h"
@@ -29,7 +30,7 @@ class SearchText final : public Operation {
     program_.resize(search.filter_bytes / 4);
     if (!program_.empty()) memcpy(program_.data(), program, search.filter_bytes);
     if (int32_t status = filter_.begin(program_)) return status;
-    index_.lexicon->catch_up(index_);
+    if (index_.lexicon->catch_up(index_)) note_delta_bytes(index_);
     rows_ = index_.rows();
     query_.begin(text, search.flags & 1);
     bm25_.begin(std::min(search.k, std::max(rows_, 1u)));
