@@ -11,7 +11,7 @@ const counterNames: Record<Exclude<keyof Counters, "fetched" | "bytes">, string>
   pagesHit: "Pages in memory", pagesMissed: "Pages fetched",
 };
 const fillNames: Record<Status["fill"]["state"], string> = {
-  off: "off", running: "running", paused: "paused", done: "complete", quota: "stopped: no space", failed: "failed; goes on at the next visit",
+  off: "off", running: "running", paused: "waiting", done: "complete", quota: "stopped: no space", failed: "failed; goes on at the next visit",
 };
 /** The size of a page, by the index format. */
 const pageBytes = 16384;

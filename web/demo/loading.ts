@@ -25,11 +25,12 @@ export function loadingLine(): LoadingLine {
     fill({ done, total, state }) {
       filling = true;
       bar.value = total > 0 ? done / total : 0;
-      line.classList.toggle("resting", state !== "running");
+      line.classList.toggle("resting", state !== "running" && state !== "paused");
       text.textContent = fillText(state, total > 0 ? done / total : 0);
     },
     hide() {
-      line.hidden = true;
+      line.classList.add("resting");
+      text.textContent = "";
     },
   };
 }
@@ -37,6 +38,7 @@ export function loadingLine(): LoadingLine {
 function fillText(state: Status["fill"]["state"], share: number): string {
   switch (state) {
     case "running":
+    case "paused":  // for the searches that are running, or until the network is back
       return `Ready. Storing it for offline use: ${percent(share)}`;
     case "done":
       return canWorkOffline() ? "Stored on this device: works offline" : "Stored on this device";
@@ -44,7 +46,6 @@ function fillText(state: Status["fill"]["state"], share: number): string {
       return `No space left on this device: ${percent(share)} is stored, the rest is fetched when needed`;
     case "failed":
       return `The download stopped at ${percent(share)}: it goes on at the next visit`;
-    case "paused":
     case "off":
       return "Fetches what a search needs";
   }

@@ -239,13 +239,18 @@ export class SearchPage {
       } }, action)));
   }
 
-  /** Follows the download into storage until it is complete. */
+  /** Follows the download into storage until it has come to an end. */
   async #watchFill(): Promise<void> {
-    for (;;) {
-      const { fill } = await this.#index.status();
-      this.#loading.fill(fill);
-      if (fill.state !== "running") return;
-      await new Promise((resolve) => { setTimeout(resolve, 400); });
+    try {
+      for (let looks = 0; ; looks++) {
+        const { fill } = await this.#index.status();
+        this.#loading.fill(fill);
+        const underWay = fill.state === "running" || fill.state === "paused";
+        if (!underWay && (fill.state !== "off" || looks > 10)) return;
+        await new Promise((resolve) => { setTimeout(resolve, 500); });
+      }
+    } catch {
+      this.#loading.hide();  // The next search says what is wrong, with what mends it.
     }
   }
 }

@@ -11,6 +11,9 @@ const web = new URL("../", import.meta.url);
 const output = new URL("../pywasm/_web/", web);
 const path = (relative, base = web) => decodeURIComponent(new URL(relative, base).pathname);
 
+/** The oldest browsers that run the engine (WebAssembly SIMD and module workers), as lightningcss counts. */
+const oldest = { chrome: 91 << 16, firefox: 114 << 16, safari: (16 << 16) | (4 << 8) };
+
 async function script(input, file, options = {}) {
   const bundle = await rolldown({ input: path(input), ...options });
   await bundle.write({ file: path(file, output), format: "es", minify: true });
@@ -19,7 +22,7 @@ async function script(input, file, options = {}) {
 
 async function styles(files) {
   const source = Buffer.concat(await Promise.all(files.map((file) => readFile(new URL(file, web)))));
-  return transform({ filename: "style.css", code: source, minify: true }).code;
+  return transform({ filename: "style.css", code: source, minify: true, targets: oldest }).code;
 }
 
 await mkdir(new URL("demo/", output), { recursive: true });
