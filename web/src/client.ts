@@ -1,8 +1,9 @@
 /** The library as a page sees it: `open` and class `Index`. The work is done in the worker. */
 import { transfer } from "comlink";
 
-import { compileEngine, Connection, fetchManifest } from "./connection.ts";
+import { compileEngine, Connection } from "./connection.ts";
 import { aborted, fromPlain, PywasmError, throwIfAborted } from "./error.ts";
+import { fetchManifest } from "./network.ts";
 import { packRows } from "./pack.ts";
 import type { Answer, HostEvent, Method, OpenRequest } from "./protocol.ts";
 import type {
@@ -119,6 +120,11 @@ export class Index {
       if (!last) return;
       from = last.row + 1;
     }
+  }
+
+  /** Changes what the engine may hold: bytes, or "auto". */
+  async setMemory(memory: "auto" | number): Promise<void> {
+    await this.#call("setMemory", [memory], {});
   }
 
   async status(): Promise<Status> {

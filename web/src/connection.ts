@@ -4,7 +4,7 @@
  */
 import { proxy, wrap } from "comlink";
 
-import { PywasmError, type PlainError } from "./error.ts";
+import { PywasmError } from "./error.ts";
 import type { Host, HostEvent } from "./protocol.ts";
 
 /** How long a worker that reported an error may take to answer before it counts as dead, ms. */
@@ -139,21 +139,5 @@ async function compile(url: URL): Promise<WebAssembly.Module> {
   } catch (cause) {
     const reason = cause instanceof Error ? cause.message : String(cause);
     throw new PywasmError("corrupt", `${url.href} is not a WebAssembly module this browser can run: ${reason}`, { file: url.href, cause });
-  }
-}
-
-/** The body of a site's manifest.json, or why it could not be had. */
-export async function fetchManifest(site: URL, cache: RequestCache = "default", signal?: AbortSignal): Promise<{ bytes: ArrayBuffer } | { error: PlainError }> {
-  const file = new URL("manifest.json", site).href;
-  try {
-    const response = await fetch(file, { cache, ...(signal && { signal }) });
-    if (!response.ok) {
-      const hint = response.status === 404 ? ": is this the address of a site that `pywasm build` wrote?" : "";
-      return { error: { code: "network", message: `${file} answered ${response.status}${hint}`, file } };
-    }
-    return { bytes: await response.arrayBuffer() };
-  } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
-    return { error: { code: "network", message: `${file} could not be fetched: ${reason}`, file } };
   }
 }

@@ -1,74 +1,368 @@
-/** One open index, as the worker sees it: opening, searching, and what goes on in between. */
-import { Base } from "./base.ts";
+/** One open index as the worker sees it: which generation is used, what calls do with it, what goes on in between. */
+import { Changes } from "./changes.ts";
+import { buildGeneration, placePages } from "./compact.ts";
+import { Database, type Meta } from "./database.ts";
 import { Engine } from "./engine.ts";
-import { fromPlain, PywasmError } from "./error.ts";
+import { fromPlain, PywasmError, throwIfAborted } from "./error.ts";
+import { exportSite } from "./export.ts";
+import { emptyManifest } from "./empty.ts";
 import { describeSite, parseManifest, type Opened } from "./manifest.ts";
-import { HttpTier } from "./pages/http.ts";
+import { encodeConfig } from "./messages.ts";
+import { GoneError } from "./pages/http.ts";
+import { openLocalPages, removeAllPages, removeGenerations } from "./pages/local.ts";
+import { MemoryStore } from "./pages/memory.ts";
+import type { PackedRows } from "./pack.ts";
+import { fetchManifest } from "./network.ts";
 import type { ManifestDelivery, OpenRequest } from "./protocol.ts";
-import { loadResident, residentSections } from "./resident.ts";
+import { getRows, rowsFrom } from "./rows.ts";
 import { search, similar, type PlainSearchOptions, type SearchContext } from "./searcher.ts";
-import type { ProgressEvent, Query, Results, Site } from "./types.ts";
+import { Session } from "./session.ts";
+import { statusOf } from "./status.ts";
+import type { ExportedFile, ProgressEvent, Query, Results, Row, Site, Status } from "./types.ts";
+
+/** How long a new deployment is waited for before the stored one is opened, ms. */
+const UPDATE_PATIENCE_MS = 1500;
+/** The storage of a site that is full is left alone for this long, ms. */
+const FULL_MS = 24 * 3600 * 1000;
+/** Inserted rows that make a compaction worth it: this many, and this share of the base. */
+const COMPACT_ROWS = 4096;
+const COMPACT_SHARE = 0.25;
+/** Compaction waits until nothing has been inserted for this long, ms. */
+const COMPACT_DELAY_MS = 2000;
+
+type Message = { type: "log" } | { type: "generation" } | { type: "cleared" };
 
 export class Core {
-  readonly site: Site;
-  readonly #base: Base;
+  site!: Site;
   readonly #request: OpenRequest;
-  readonly #http: HttpTier | null;
-  #codes: Promise<void>;
+  readonly #module: WebAssembly.Module;
+  readonly #notify: (event: ProgressEvent) => void;
+  readonly #database: Database | null;
+  readonly #channel: BroadcastChannel;
+  #changes: Changes;
+  #session!: Session;
+  #local = false;
+  #available: string | null = null;
+  #cleared = false;
+  #closed = false;
+  #compactTimer: ReturnType<typeof setTimeout> | undefined;
 
-  private constructor(base: Base, request: OpenRequest, http: HttpTier | null, notify: (event: ProgressEvent) => void) {
-    this.#base = base;
+  private constructor(request: OpenRequest, module: WebAssembly.Module, database: Database | null, notify: (event: ProgressEvent) => void) {
     this.#request = request;
-    this.#http = http;
-    this.site = describeSite(base.manifest);
-    const sections = residentSections(base.engine.info());
-    this.#codes = loadResident(base, sections, (loaded, total) => notify({ status: "codes", file: "codes", loaded, total }));
-    this.#codes.catch(() => undefined);
+    this.#module = module;
+    this.#database = database;
+    this.#notify = notify;
+    this.#changes = new Changes(request.name, database);
+    this.#channel = new BroadcastChannel(`pywasm ${request.name}`);
+    this.#channel.addEventListener("message", ({ data }: MessageEvent<Message>) => void this.#hear(data).catch(() => undefined));
   }
 
   static async open(
     request: OpenRequest, module: WebAssembly.Module, delivery: Promise<ManifestDelivery> | null,
     notify: (event: ProgressEvent) => void, signal: AbortSignal,
   ): Promise<Core> {
-    const engine = await Engine.create(module);
-    const delivered = await delivery;
-    if (!delivered) throw new PywasmError("argument", `${request.name} is not stored in this browser`);
-    if ("error" in delivered) throw fromPlain(delivered.error);
-    const opened: Opened = parseManifest(new Uint8Array(delivered.bytes), (data) => engine.xxh64(data));
-    engine.open(opened.head, typeof request.options.memory === "number" ? request.options.memory : 0);
-    const base = new Base(engine, opened.manifest, opened.head);
-    const http = new HttpTier(new URL(request.name), opened.manifest.shards, opened.manifest.pages_per_shard, (page, bytes) => base.pager.arrived(page, bytes));
-    base.pager.http = http;
-    signal.throwIfAborted();
-    return new Core(base, request, http, notify);
+    // Without IndexedDB (denied, or not wanted) nothing outlives the page, and everything else works.
+    const database = request.options.storage === "memory" ? null : await Database.open(request.name).catch(() => null);
+    const core = new Core(request, module, database, notify);
+    try {
+      await core.#start(delivery, signal);
+    } catch (error) {
+      await core.close();
+      throw error;
+    }
+    return core;
   }
 
+  // --- opening
+
+  async #start(delivery: Promise<ManifestDelivery> | null, signal: AbortSignal): Promise<void> {
+    const stored = (await this.#database?.start()) ?? {};
+    const { create } = this.#request;
+    if (create) {
+      if (stored.config && stored.config.dim !== create.dim) {
+        throw new PywasmError("argument", `${this.#request.name} exists with ${stored.config.dim} dimensions, not ${create.dim}`);
+      }
+      if (!stored.config) await this.#database?.put("config", create);
+    } else if (!delivery && !stored.config && !stored.current) {
+      throw new PywasmError("argument", `this browser has no index ${JSON.stringify(this.#request.name.slice("name:".length))}; Index.create makes one`);
+    }
+    const engine = await Engine.create(this.#module);
+    const opened = await this.#choose(engine, stored, delivery);
+    throwIfAborted(signal);
+    await this.#adopt(engine, opened, stored.full);
+    await this.#changes.catchUp(this.#session.base);
+    this.#session.budget.apply();
+    this.#notify({ status: "open", file: "manifest.json", loaded: 1, total: 1 });
+    void delivery?.then((arrived) => this.#compare(arrived)).catch(() => undefined);
+  }
+
+  /** The stored generation at once; the site's where none is stored, or where a newer one is known. */
+  async #choose(engine: Engine, { current, next, config }: Partial<Meta>, delivery: Promise<ManifestDelivery> | null): Promise<Opened | null> {
+    if (current?.local && current.manifest) {
+      this.#local = true;
+      return this.#parse(engine, current.manifest);
+    }
+    if (current?.manifest && delivery) {
+      const late = new Promise<null>((resolve) => setTimeout(() => resolve(null), UPDATE_PATIENCE_MS));
+      const newer = next ? await Promise.race([delivery, late]) : null;
+      if (!newer || "error" in newer) {
+        try {
+          return this.#parse(engine, current.manifest);
+        } catch {
+          // What was stored is damaged: as if nothing were.
+        }
+      }
+    }
+    if (!delivery) return config ? null : fail(`${this.#request.name} has no index`);
+    const delivered = await delivery;
+    if ("error" in delivered) throw fromPlain(delivered.error);
+    const opened = this.#parse(engine, delivered.bytes);
+    await this.#database?.advance({ generation: opened.manifest.generation, manifest: delivered.bytes, local: false });
+    return opened;
+  }
+
+  #parse(engine: Engine, bytes: ArrayBuffer): Opened {
+    return parseManifest(new Uint8Array(bytes), (data) => engine.xxh64(data));
+  }
+
+  /** Opens `opened` (null: an index that is all changes) and makes it the session that calls use. */
+  async #adopt(engine: Engine, opened: Opened | null, full?: Meta["full"]): Promise<void> {
+    const { name, options } = this.#request;
+    if (opened) engine.open(opened.head, 0);
+    else {
+      const config = this.#request.create ?? (await this.#database?.get("config"));
+      opened = emptyManifest(name, config!);
+      engine.create(encodeConfig({ ...config!, metric: opened.manifest.metric, dtype: config!.dtype ?? "int8", kind: "scan", codeBits: 1, clusters: 1, columns: opened.manifest.columns }), 0);
+    }
+    const site = this.#request.network && !this.#local ? new URL(name) : null;
+    const { generation } = opened.manifest;
+    const session = await Session.open(name, engine, opened, site, options, {
+      progress: this.#notify,
+      filled: () => void removeGenerations(name, [generation]),
+      full: () => void this.#database?.put("full", { generation, at: Date.now() }).catch(() => undefined),
+    });
+    const before = this.#session as Session | undefined;
+    this.#session = session;
+    this.site = { ...describeSite(opened.manifest) };
+    void before?.close();
+    const isFull = full?.generation === generation && Date.now() - full.at < FULL_MS;
+    if (isFull) session.fill.state = "quota";
+    else session.startFill(options.fill);
+  }
+
+  /** Notes a manifest that differs from the one in use for the next open. */
+  async #compare(delivered: ManifestDelivery): Promise<void> {
+    if ("error" in delivered || this.#local || this.#closed) return;
+    const { manifest } = this.#parse(this.#session.base.engine, delivered.bytes);
+    if (manifest.generation === this.#session.base.manifest.generation) return;
+    this.#available = manifest.generation;
+    await this.#database?.put("next", { generation: manifest.generation, manifest: delivered.bytes });
+    this.#notify({ status: "update", file: "manifest.json", loaded: 0, total: delivered.bytes.byteLength });
+  }
+
+  /** Opens the generation that is current now: the site has changed, or a tab has compacted. */
+  async #reopen(from: "site" | "database"): Promise<void> {
+    const engine = await Engine.create(this.#module);
+    let opened: Opened | null;
+    if (from === "site") {
+      const delivered = await fetchManifest(new URL(this.#request.name), "reload");
+      if ("error" in delivered) throw fromPlain(delivered.error);
+      opened = this.#parse(engine, delivered.bytes);
+      if (opened.manifest.generation === this.#session.base.manifest.generation) return;
+      await this.#database?.advance({ generation: opened.manifest.generation, manifest: delivered.bytes, local: false });
+    } else {
+      const current = await this.#database?.get("current");
+      this.#local = current?.local ?? false;
+      opened = current?.manifest ? this.#parse(engine, current.manifest) : null;
+    }
+    this.#changes = new Changes(this.#request.name, this.#database);
+    this.#available = null;
+    await this.#adopt(engine, opened);
+    await this.#changes.catchUp(this.#session.base);
+    this.#session.budget.apply();
+  }
+
+  async #hear(message: Message): Promise<void> {
+    if (this.#closed) return;
+    if (message.type === "log") await this.#session.use(() => this.#changes.catchUp(this.#session.base));
+    else if (message.type === "generation") await this.#reopen("database");
+    else {
+      this.#cleared = true;
+      await this.close();
+    }
+  }
+
+  #tell(message: Message): void {
+    if (this.#database) this.#channel.postMessage(message);
+  }
+
+  // --- reading
+
   search(query: Query, options: PlainSearchOptions, signal: AbortSignal, partial: (results: Results) => void): Promise<Results> {
-    return search(query, options, this.#context(signal, partial));
+    return this.#searching((session) => search(query, options, this.#context(session, signal, partial)));
   }
 
   similar(id: string, options: PlainSearchOptions, signal: AbortSignal, partial: (results: Results) => void): Promise<Results> {
-    return similar(id, options, this.#context(signal, partial));
+    return this.#searching((session) => similar(id, options, this.#context(session, signal, partial)));
   }
 
   suggest(number: number, options: PlainSearchOptions, signal: AbortSignal, partial: (results: Results) => void): Promise<Results> {
     const suggestion = this.site.suggestions[number];
     if (!suggestion) throw new PywasmError("argument", `suggestion ${number}: the site has ${this.site.suggestions.length}`);
-    return search({ text: suggestion.text, vector: suggestion.vector }, options, this.#context(signal, partial));
+    return this.search({ text: suggestion.text, vector: suggestion.vector }, options, signal, partial);
+  }
+
+  get(ids: readonly string[], vectors: boolean, signal: AbortSignal): Promise<(Row | null)[]> {
+    return this.#searching(({ base }) => getRows(base, ids, vectors, signal));
+  }
+
+  rowsFrom(from: number, limit: number, vectors: boolean, signal: AbortSignal): Promise<Row[]> {
+    return this.#searching(({ base }) => rowsFrom(base, from, limit, vectors, signal));
+  }
+
+  /** Runs `work`; where the site turns out to have been deployed anew, once more on the new generation. */
+  async #searching<T>(work: (session: Session) => Promise<T>): Promise<T> {
+    const session = this.#current();
+    try {
+      return await session.search(() => work(session));
+    } catch (error) {
+      if (!(error instanceof GoneError)) throw error;
+      if (session === this.#session) await this.#reopen("site");
+      if (session === this.#session) throw error;
+      const renewed = this.#session;
+      return renewed.search(() => work(renewed));
+    }
+  }
+
+  #current(): Session {
+    if (this.#cleared) throw new PywasmError("closed", "the index was cleared in another tab; open it again");
+    if (this.#closed) throw new PywasmError("closed", "the index is closed");
+    return this.#session;
+  }
+
+  #context(session: Session, signal: AbortSignal, partial: (results: Results) => void): SearchContext {
+    return {
+      base: session.base, vectors: session, marks: this.#request.options.marks === true, signal, partial,
+      waited: (wait) => {
+        if (session.maxPages() === 0) session.budget.observe(wait.ms);
+      },
+    };
+  }
+
+  async status(): Promise<Status> {
+    return statusOf(this.#current(), { available: this.#available, local: this.#local });
+  }
+
+  setMemory(memory: "auto" | number): void {
+    this.#current().budget.set(memory);
+  }
+
+  // --- changing
+
+  insert(rows: PackedRows, replace: boolean, signal: AbortSignal): Promise<void> {
+    return this.#changing(signal, (session) => this.#changes.insert(session.base, rows, replace, signal));
+  }
+
+  delete(ids: readonly string[], signal: AbortSignal): Promise<number> {
+    return this.#changing(signal, (session) => this.#changes.delete(session.base, ids, signal));
+  }
+
+  async #changing<T>(signal: AbortSignal, work: (session: Session) => Promise<T>): Promise<T> {
+    const session = this.#current();
+    const result = await session.use(() => this.#changes.exclusively(session.base, signal, () => work(session)));
+    session.budget.apply();
+    this.#tell({ type: "log" });
+    this.#considerCompaction();
+    return result;
+  }
+
+  #considerCompaction(): void {
+    const { deltaRows, deleted, rows } = this.#session.base.engine.info();
+    clearTimeout(this.#compactTimer);
+    if (deltaRows + deleted <= Math.max(COMPACT_ROWS, COMPACT_SHARE * (rows - deltaRows))) return;
+    const attempt = (): void => void this.compact(new AbortController().signal).catch(() => undefined);
+    this.#compactTimer = setTimeout(attempt, COMPACT_DELAY_MS);
+  }
+
+  /** Writes all changes into a new generation and switches to it; a kill at any point leaves the old one or the new one. */
+  async compact(signal: AbortSignal): Promise<void> {
+    clearTimeout(this.#compactTimer);
+    const session = this.#current();
+    await session.use(() => this.#changes.exclusively(session.base, signal, async () => {
+      const { deltaRows, deleted } = session.base.engine.info();
+      if (deltaRows + deleted === 0) return;
+      await this.#compact(session, signal);
+    }));
+  }
+
+  async #compact(session: Session, signal: AbortSignal): Promise<void> {
+    const { name, options } = this.#request;
+    const kinds = !this.#database || options.storage === "memory" ? [] : (options.storage ?? (["opfs", "indexeddb"] as const));
+    const total = session.base.engine.info();
+    // Room for more pages than the new generation can have: only the staging's bitmap depends on it.
+    const staging = await openLocalPages(name, "staging", (total.totalPages + total.deltaRows) * 2 + 1024, kinds, () => undefined);
+    try {
+      const progress = (loaded: number, rows: number): void => this.#notify({ status: "compact", file: "index", loaded, total: rows });
+      const { opened, order } = await buildGeneration(session.base, this.#module, staging.store, signal, progress);
+      const { generation } = opened.manifest;
+      const target = await openLocalPages(name, generation, order.length, kinds, () => undefined);
+      if (target.store instanceof MemoryStore && this.#database) {
+        await target.close();
+        throw new PywasmError("storage", "there is no storage for the compacted index");
+      }
+      await placePages(order, staging.store, target.store);
+      throwIfAborted(signal);
+      const manifest = new TextEncoder().encode(opened.text).buffer as ArrayBuffer;
+      await this.#database?.compacted({ generation, manifest, local: true }, this.#changes.applied);
+      this.#local = true;
+      const engine = await Engine.create(this.#module);
+      if (target.store instanceof MemoryStore) {
+        await this.#adoptInMemory(engine, opened, target.store);
+        return;
+      }
+      await target.close();
+      const changes = new Changes(name, this.#database);
+      changes.applied = this.#changes.applied;
+      await this.#adopt(engine, opened);
+      this.#changes = changes;
+      this.#tell({ type: "generation" });
+    } finally {
+      await staging.close();
+      void removeGenerations(name, [this.#session.base.manifest.generation]);
+    }
+  }
+
+  /** Without storage the new generation's pages stay in the heap. */
+  async #adoptInMemory(engine: Engine, opened: Opened, pages: MemoryStore): Promise<void> {
+    await this.#adopt(engine, opened);
+    const { store } = this.#session.base.pager;
+    await store?.write(await pages.read(Array.from({ length: pages.count }, (_, page) => page)));
+  }
+
+  async export(signal: AbortSignal): Promise<ExportedFile[]> {
+    await this.compact(signal);
+    return this.#searching(({ base }) => exportSite(base, signal));
+  }
+
+  // --- ending
+
+  async clear(): Promise<void> {
+    this.#tell({ type: "cleared" });
+    await this.close();
+    await removeAllPages(this.#request.name);
+    await Database.remove(this.#request.name).catch(() => undefined);
   }
 
   async close(): Promise<void> {
-    this.#http?.close();
+    if (this.#closed) return;
+    this.#closed = true;
+    clearTimeout(this.#compactTimer);
+    this.#channel.close();
+    await (this.#session as Session | undefined)?.close();
+    this.#database?.close();
   }
+}
 
-  #context(signal: AbortSignal, partial: (results: Results) => void): SearchContext {
-    return {
-      base: this.#base,
-      vectors: { ready: () => this.#codes, maxPages: () => 8 },
-      marks: this.#request.options.marks === true,
-      signal,
-      partial,
-      waited: () => undefined,
-    };
-  }
+function fail(message: string): never {
+  throw new PywasmError("storage", message);
 }

@@ -88,6 +88,7 @@ function invoke(core: Core, method: Method, args: unknown[], signal: AbortSignal
     case "get": return core.get(a[0]!, a[1]!, signal);
     case "rowsFrom": return core.rowsFrom(a[0]!, a[1]!, a[2]!, signal);
     case "status": return core.status();
+    case "setMemory": return Promise.resolve(core.setMemory(a[0]!));
     case "compact": return core.compact(signal);
     case "export": return core.export(signal);
     case "clear": return core.clear();

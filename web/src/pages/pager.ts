@@ -33,6 +33,7 @@ export class Pager {
   readonly #waiting = new Map<number, Waiter>();
   #toWrite = new Map<number, Uint8Array>();
   #writing: Promise<void> | null = null;
+  #refused = false;
   #store: PageStore | null = null;
   #http: HttpTier | null = null;
   /** Pages brought since open. */
@@ -120,6 +121,18 @@ export class Pager {
     await this.#download(pages.filter((page) => !this.#store?.has(page) && !this.#toWrite.has(page)), priority, 1);
   }
 
+  /** Checked pages without the engine's cache, from storage or the site (export). */
+  async read(pages: readonly number[]): Promise<Map<number, Uint8Array>> {
+    const found = (await this.#store?.read(pages.filter((page) => this.#store?.has(page)))) ?? new Map<number, Uint8Array>();
+    for (const [page, bytes] of found) {
+      if (this.#sink.verify(page, bytes)) continue;
+      this.#damaged(page);
+      found.delete(page);
+    }
+    for (const [page, bytes] of await this.#download(pages.filter((page) => !found.has(page)), "high")) found.set(page, bytes);
+    return found;
+  }
+
   /** Takes a page from the site, asked for or not. */
   arrived(page: number, bytes: Uint8Array): void {
     if (!this.#sink.verify(page, bytes)) return;  // #download sees that it is missing
@@ -129,10 +142,25 @@ export class Pager {
     this.#keep(page, bytes);
   }
 
-  /** All pages that came are in local storage. */
+  /** All pages that came are in local storage, and so is the list of them. */
   async flush(): Promise<void> {
-    await this.#write();
+    await this.write();
     await this.#store?.flush();
+  }
+
+  /** Hands the pages that came to local storage; a refusal is also thrown here. */
+  write(): Promise<void> {
+    const written = (this.#writing ?? Promise.resolve()).catch(() => undefined).then(async () => {
+      const pages = this.#toWrite;
+      this.#toWrite = new Map();
+      if (pages.size > 0) await this.#store?.write(pages);
+    });
+    written.catch((error: unknown) => {
+      this.#refused = true;
+      this.onWriteError(error);
+    });
+    this.#writing = written;
+    return written;
   }
 
   async #download(pages: readonly number[], priority: Priority, most?: number): Promise<Map<number, Uint8Array>> {
@@ -201,18 +229,12 @@ export class Pager {
   }
 
   #keep(page: number, bytes: Uint8Array): void {
-    if (!this.#store || this.#store.has(page)) return;
-    if (this.#toWrite.size === 0) setTimeout(() => void this.#write(), WRITE_DELAY_MS);
+    const store = this.#store;
+    if (!store || this.#refused || store.has(page)) return;
+    // The heap is no cheaper than the engine's cache: only what a host without ranges sent unasked is kept there.
+    if (store.tier === "memory" && this.#http?.servesRanges) return;
+    if (this.#toWrite.size === 0) setTimeout(() => void this.write().catch(() => undefined), WRITE_DELAY_MS);
     this.#toWrite.set(page, bytes);
-  }
-
-  #write(): Promise<void> {
-    return (this.#writing = (this.#writing ?? Promise.resolve()).then(async () => {
-      const pages = this.#toWrite;
-      this.#toWrite = new Map();
-      if (pages.size === 0 || !this.#store) return;
-      await this.#store.write(pages).catch(this.onWriteError);
-    }));
   }
 
   #count(tier: TierName, pages: number): void {

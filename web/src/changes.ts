@@ -1,0 +1,121 @@
+/**
+ * Inserts and deletes: written to the log first, under the index's lock, then applied to the engine.
+ * Every open tab applies the same log, so a change is there in all of them or in none.
+ */
+import type { Base } from "./base.ts";
+import type { Database, LogEntry } from "./database.ts";
+import { isQuota, PywasmError, throwIfAborted } from "./error.ts";
+import { NO_ROW, PwOperation } from "./generated/abi.ts";
+import { holdLock } from "./locks.ts";
+import { decodeRows, encodeRowBatch, encodeStrings } from "./messages.ts";
+import { slicePacked, type PackedRows } from "./pack.ts";
+
+/** Rows of one log entry and of one call into the engine. */
+const BATCH = 2048;
+/** Log entries read at a time. */
+const PAGE = 16;
+
+export class Changes {
+  readonly #index: string;
+  /** Null where nothing can be stored: changes then live as long as the index is open. */
+  readonly #database: Database | null;
+  /** The last log entry that the engine has. */
+  applied = 0;
+
+  constructor(index: string, database: Database | null) {
+    this.#index = index;
+    this.#database = database;
+  }
+
+  /** Runs `work` while no other tab changes the index, with all of their changes applied. */
+  async exclusively<T>(base: Base, signal: AbortSignal, work: () => Promise<T>): Promise<T> {
+    const release = await holdLock(`pywasm-write ${this.#index}`, "exclusive", signal);
+    try {
+      await this.catchUp(base);
+      return await work();
+    } finally {
+      release();
+    }
+  }
+
+  /** Applies what other tabs (or earlier visits) have logged; the answer is whether there was anything. */
+  async catchUp(base: Base): Promise<boolean> {
+    let any = false;
+    while (this.#database) {
+      const entries = await this.#database.entries(this.applied, PAGE);
+      if (entries.length === 0) break;
+      for (const { number, entry } of entries) {
+        if (number <= this.applied) continue;  // another catch-up was faster
+        await apply(base, entry);
+        this.applied = number;
+        any = true;
+      }
+    }
+    return any;
+  }
+
+  /** Adds rows, all or none. */
+  async insert(base: Base, rows: PackedRows, replace: boolean, signal: AbortSignal): Promise<void> {
+    if (rows.ids.length === 0) return;
+    if (!replace) await refuseKnown(base, rows.ids, signal);
+    const entries: LogEntry[] = [];
+    for (let from = 0; from < rows.ids.length; from += BATCH) {
+      const part = slicePacked(rows, base.manifest.dim, from, from + BATCH);
+      // A view would be stored with its whole buffer.
+      entries.push({ op: "insert", rows: { ...part, vectors: part.vectors.slice() } });
+    }
+    await this.#commit(base, entries, signal);
+  }
+
+  /** Removes rows; the answer is how many there were. */
+  async delete(base: Base, ids: readonly string[], signal: AbortSignal): Promise<number> {
+    const known = await knownIds(base, ids, signal);
+    if (known.length > 0) await this.#commit(base, [{ op: "delete", ids: known }], signal);
+    return known.length;
+  }
+
+  async #commit(base: Base, entries: readonly LogEntry[], signal: AbortSignal): Promise<void> {
+    throwIfAborted(signal);
+    let last = 0;
+    if (this.#database) {
+      try {
+        last = await this.#database.append(entries);
+      } catch (cause) {
+        if (isQuota(cause)) throw new PywasmError("quota", "the change needs more storage than the browser gives this site; nothing was changed", { cause });
+        throw new PywasmError("storage", `the change could not be stored: ${String(cause)}; nothing was changed`, { cause });
+      }
+    }
+    for (const entry of entries) await apply(base, entry);
+    if (last > 0) this.applied = last;
+  }
+}
+
+/** Puts a logged change into the engine. Inserts always replace: duplicates were refused before logging. */
+async function apply(base: Base, entry: LogEntry): Promise<void> {
+  if (entry.op === "delete") {
+    await base.run(PwOperation.Delete, encodeStrings(entry.ids));
+    return;
+  }
+  const { ids, vectors, texts, payloads, columns } = entry.rows;
+  const batch = { ids, vectors, dim: base.manifest.dim, texts, payloads, columns: base.columns.encode(columns, ids.length) };
+  await base.run(PwOperation.Insert, encodeRowBatch(batch, [1, 0]));
+}
+
+async function refuseKnown(base: Base, ids: readonly string[], signal: AbortSignal): Promise<void> {
+  const known = await knownIds(base, ids, signal);
+  if (known.length === 0) return;
+  const others = known.length > 1 ? ` and ${known.length - 1} more` : "";
+  throw new PywasmError("duplicate", `rows with the ids ${JSON.stringify(known[0])}${others} exist already; pass replace: true to put these in their place`);
+}
+
+async function knownIds(base: Base, ids: readonly string[], signal: AbortSignal): Promise<string[]> {
+  const known: string[] = [];
+  for (let from = 0; from < ids.length; from += BATCH) {
+    const part = ids.slice(from, from + BATCH);
+    const { rows } = decodeRows(await base.run(PwOperation.RowsOfIds, encodeStrings(part), signal));
+    part.forEach((id, index) => {
+      if (rows[index] !== NO_ROW) known.push(id);
+    });
+  }
+  return known;
+}

@@ -1,0 +1,110 @@
+/** Pages in IndexedDB: one database a generation, one transaction a step, neighbours by one getAll. */
+import { deleteDB, openDB, type IDBPDatabase } from "idb";
+
+import { PageBitmap } from "./bitmap.ts";
+import type { PageStore } from "./tier.ts";
+
+const STORE = "pages";
+/** The key of the bitmap of present pages; pages are 0 and up. */
+const BITMAP = -1;
+
+export class IndexedDbStore implements PageStore {
+  readonly tier = "indexeddb";
+  readonly #database: IDBPDatabase;
+  readonly #present: PageBitmap;
+  #dirty = false;
+
+  private constructor(database: IDBPDatabase, present: PageBitmap) {
+    this.#database = database;
+    this.#present = present;
+  }
+
+  static async open(index: string, generation: string, pages: number): Promise<IndexedDbStore> {
+    const database = await openDB(databaseName(index, generation), 1, {
+      upgrade: (fresh) => void fresh.createObjectStore(STORE),
+      blocking: (_current, _blocked, event) => (event.target as IDBDatabase).close(),
+    });
+    const stored = (await database.get(STORE, BITMAP)) as Uint8Array | undefined;
+    return new IndexedDbStore(database, new PageBitmap(pages, stored ?? null));
+  }
+
+  get count(): number {
+    return this.#present.count;
+  }
+
+  has(page: number): boolean {
+    return this.#present.has(page);
+  }
+
+  async read(pages: readonly number[]): Promise<Map<number, Uint8Array>> {
+    const found = new Map<number, Uint8Array>();
+    const { store } = this.#database.transaction(STORE, "readonly");
+    await Promise.all(runs(pages).map(async ([first, last]) => {
+      const range = first === last ? first : IDBKeyRange.bound(first, last);
+      const values = (await store.getAll(range)) as Uint8Array[];
+      if (values.length === last - first + 1) {
+        values.forEach((bytes, index) => found.set(first + index, bytes));
+        return;
+      }
+      // Some are missing: which ones only single reads tell.
+      for (let page = first; page <= last; page++) {
+        const bytes = (await store.get(page)) as Uint8Array | undefined;
+        if (bytes) found.set(page, bytes);
+        else this.#present.set(page, false);
+      }
+    }));
+    return found;
+  }
+
+  async write(pages: ReadonlyMap<number, Uint8Array>): Promise<void> {
+    const transaction = this.#database.transaction(STORE, "readwrite", { durability: "relaxed" });
+    // A failed put also fails the transaction, which is what is reported.
+    for (const [page, bytes] of pages) transaction.store.put(bytes, page).catch(() => undefined);
+    await transaction.done;
+    for (const page of pages.keys()) this.#present.set(page, true);
+    this.#dirty = true;
+  }
+
+  forget(page: number): void {
+    this.#present.set(page, false);
+    this.#dirty = true;
+  }
+
+  async flush(): Promise<void> {
+    if (!this.#dirty) return;
+    this.#dirty = false;
+    await this.#database.put(STORE, this.#present.bytes, BITMAP);
+  }
+
+  close(): void {
+    if (this.#dirty) void this.#database.put(STORE, this.#present.bytes, BITMAP).catch(() => undefined);
+    this.#database.close();  // after the transactions that are running
+  }
+}
+
+/** Runs [first, last] of neighbours in ascending pages. */
+function runs(pages: readonly number[]): [number, number][] {
+  const found: [number, number][] = [];
+  for (const page of pages) {
+    const before = found.at(-1);
+    if (before && before[1] + 1 === page) before[1] = page;
+    else found.push([page, page]);
+  }
+  return found;
+}
+
+const PREFIX = "pywasm-pages";
+
+function databaseName(index: string, generation: string): string {
+  return `${PREFIX} ${generation} ${index}`;
+}
+
+/** Generations of an index that have a database here. */
+export async function indexedDbGenerations(index: string): Promise<string[]> {
+  const names = (await indexedDB.databases?.())?.map(({ name }) => name ?? "") ?? [];
+  return names.filter((name) => name.startsWith(`${PREFIX} `) && name.endsWith(` ${index}`)).map((name) => name.split(" ")[1]!);
+}
+
+export async function removeIndexedDbGeneration(index: string, generation: string): Promise<void> {
+  await deleteDB(databaseName(index, generation));
+}

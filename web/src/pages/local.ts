@@ -1,0 +1,132 @@
+/** Opens the best local tier there is for one generation of an index, and changes it when this tab becomes the leader. */
+import { holdLock, tryLock, type Release } from "../locks.ts";
+import type { StorageKind } from "../types.ts";
+import { IndexedDbStore, indexedDbGenerations, removeIndexedDbGeneration } from "./indexeddb.ts";
+import { channelName, LeaderStore, serve } from "./leader.ts";
+import { MemoryStore } from "./memory.ts";
+import { OpfsStore, opfsGenerations, removeOpfs, removeOpfsGeneration } from "./opfs.ts";
+import type { PageStore } from "./tier.ts";
+
+export interface LocalPages {
+  readonly store: PageStore;
+  /** True unless another tab owns the pages. */
+  readonly leads: boolean;
+  close(): Promise<void>;
+}
+
+/** `changed` is called with the new store when this tab becomes the leader. */
+export async function openLocalPages(
+  index: string, generation: string, pages: number, kinds: readonly StorageKind[], changed: (store: PageStore) => void,
+): Promise<LocalPages> {
+  const using = await holdLock(useLock(index, generation), "shared");
+  for (const kind of kinds) {
+    try {
+      const opened = kind === "opfs" ? await openOpfs(index, generation, pages, changed) : await openIndexedDb(index, generation, pages);
+      return {
+        get store() { return opened.store; },
+        get leads() { return opened.leads; },
+        async close() {
+          await opened.close();
+          using();
+        },
+      };
+    } catch {
+      // Missing, denied (a private window) or full: the next kind, in the end none.
+    }
+  }
+  const store = new MemoryStore();
+  return { store, leads: true, async close() { store.close(); using(); } };
+}
+
+async function openIndexedDb(index: string, generation: string, pages: number): Promise<LocalPages> {
+  const store = await IndexedDbStore.open(index, generation, pages);
+  return { store, leads: true, async close() { await store.flush(); store.close(); } };
+}
+
+async function openOpfs(index: string, generation: string, pages: number, changed: (store: PageStore) => void): Promise<LocalPages> {
+  const lock = `pywasm-leader ${generation} ${index}`;
+  const channel = new BroadcastChannel(channelName(index, generation));
+  const waiting = new AbortController();
+  let release: Release | null = await tryLock(lock);
+  let store: PageStore;
+  let stopServing: () => void = () => undefined;
+  let leads = release !== null;
+
+  const lead = async (): Promise<OpfsStore> => {
+    const own = await openHandle(index, generation, pages);
+    stopServing = serve(channel, own);
+    return own;
+  };
+  if (release) {
+    try {
+      store = await lead();
+    } catch (error) {
+      release();
+      channel.close();
+      throw error;
+    }
+  } else {
+    let replace: (own: PageStore) => void = () => undefined;
+    const follower = new LeaderStore(channel, new Promise((resolve) => (replace = resolve)));
+    store = follower;
+    void holdLock(lock, "exclusive", waiting.signal).then(async (granted) => {
+      release = granted;
+      const own = await lead();
+      follower.close();
+      store = own;
+      leads = true;
+      replace(own);
+      changed(own);
+    }).catch(() => undefined);  // closed before its turn came
+  }
+  return {
+    get store() { return store; },
+    get leads() { return leads; },
+    async close() {
+      waiting.abort();
+      stopServing();
+      store.close();
+      channel.close();
+      release?.();
+    },
+  };
+}
+
+/** A worker that was just terminated may hold the file for a moment longer than its lock. */
+async function openHandle(index: string, generation: string, pages: number): Promise<OpfsStore> {
+  for (let attempt = 0; ; attempt++) {
+    try {
+      return await OpfsStore.open(index, generation, pages);
+    } catch (error) {
+      const busy = error instanceof DOMException && error.name === "NoModificationAllowedError";
+      if (!busy || attempt === 20) throw error;
+      await new Promise((resolve) => setTimeout(resolve, 10 * (attempt + 1)));
+    }
+  }
+}
+
+/** Removes stored generations of an index, except `keep`, that no tab uses. */
+export async function removeGenerations(index: string, keep: readonly string[]): Promise<void> {
+  const remove = async (generation: string, from: (index: string, generation: string) => Promise<void>): Promise<void> => {
+    if (keep.includes(generation)) return;
+    const release = await tryLock(useLock(index, generation));
+    if (!release) return;
+    try {
+      await from(index, generation);
+    } finally {
+      release();
+    }
+  };
+  for (const generation of await opfsGenerations(index)) await remove(generation, removeOpfsGeneration).catch(() => undefined);
+  for (const generation of await indexedDbGenerations(index).catch(() => [])) await remove(generation, removeIndexedDbGeneration).catch(() => undefined);
+}
+
+/** Removes every stored page of an index; its stores must be closed. */
+export async function removeAllPages(index: string): Promise<void> {
+  await removeOpfs(index).catch(() => undefined);  // there was none
+  for (const generation of await indexedDbGenerations(index).catch(() => [])) await removeIndexedDbGeneration(index, generation);
+}
+
+function useLock(index: string, generation: string): string {
+  return `pywasm-use ${generation} ${index}`;
+}

@@ -1,0 +1,139 @@
+/** One generation of an index in use: its engine with the tiers, the resident sections, the fill and the memory budget around it. */
+import { Base } from "./base.ts";
+import { MemoryBudget } from "./budget.ts";
+import { Engine } from "./engine.ts";
+import { PAGE_BYTES, PAGES_PER_SHARD } from "./generated/abi.ts";
+import { Fill } from "./fill.ts";
+import type { Opened } from "./manifest.ts";
+import { HttpTier } from "./pages/http.ts";
+import { openLocalPages, type LocalPages } from "./pages/local.ts";
+import type { CoreOptions } from "./protocol.ts";
+import { loadResident, residentSections } from "./resident.ts";
+import type { VectorAccess } from "./searcher.ts";
+import type { ProgressEvent, StorageKind } from "./types.ts";
+
+export interface SessionEvents {
+  progress(event: ProgressEvent): void;
+  filled(): void;
+  full(): void;
+}
+
+/** Vector pages asked for while they come over the network: about as many round trips as a person waits for. */
+const NETWORK_PAGES = 8;
+const LATENCY_TARGET_MS = 10;
+const ALL_KINDS: readonly StorageKind[] = ["opfs", "indexeddb"];
+
+export class Session implements VectorAccess {
+  readonly base: Base;
+  readonly budget: MemoryBudget;
+  readonly fill: Fill;
+  readonly local: LocalPages | null;
+  readonly http: HttpTier | null;
+  readonly #codes: Promise<void>;
+  /** Calls that use the engine now, plus one while the session is current. */
+  #users = 1;
+  #searches = 0;
+  #idle: (() => void)[] = [];
+
+  private constructor(base: Base, local: LocalPages | null, http: HttpTier | null, options: CoreOptions, events: SessionEvents) {
+    this.base = base;
+    this.local = local;
+    this.http = http;
+    const { engine, pager } = base;
+    const complete = (local?.store.count ?? 0) >= base.totalPages;
+    this.budget = new MemoryBudget(engine, options.memory ?? "auto", options.latencyTarget ?? LATENCY_TARGET_MS, complete || !http ? (local?.store.tier ?? "memory") : "http");
+    pager.store = local?.store ?? null;
+    pager.http = http;
+    this.fill = new Fill(pager, base.totalPages, () => this.idle(), {
+      progress: (done, total) => events.progress({ status: "fill", file: "index", loaded: done * PAGE_BYTES, total: total * PAGE_BYTES }),
+      complete: () => {
+        events.progress({ status: "ready", file: "index", loaded: base.totalPages * PAGE_BYTES, total: base.totalPages * PAGE_BYTES });
+        events.filled();
+      },
+      full: () => events.full(),
+    });
+    const info = engine.info();
+    const sections = this.budget.fitting(residentSections(info), (section) => info.sections[section]!.pages * PAGE_BYTES);
+    this.#codes = loadResident(base, sections, (loaded, total) => events.progress({ status: "codes", file: "codes", loaded, total }));
+    this.#codes.catch(() => undefined);
+    this.budget.apply();
+  }
+
+  /** `site`: where pages can be fetched, or null. `store`: whether pages may be kept in this browser. */
+  static async open(
+    index: string, engine: Engine, opened: Opened, site: URL | null, options: CoreOptions, events: SessionEvents,
+  ): Promise<Session> {
+    const { manifest, head } = opened;
+    const base = new Base(engine, manifest, head);
+    const http = site && manifest.shards.length > 0
+      ? new HttpTier(site, manifest.shards, manifest.pages_per_shard || PAGES_PER_SHARD, (page, bytes) => base.pager.arrived(page, bytes))
+      : null;
+    const kinds = options.storage === "memory" ? [] : (options.storage ?? ALL_KINDS);
+    const local = base.totalPages > 0
+      ? await openLocalPages(index, manifest.generation, base.totalPages, kinds, (store) => (base.pager.store = store))
+      : null;
+    return new Session(base, local, http, options, events);
+  }
+
+  /** Starts the background download where it makes sense; `wanted` as in the options. */
+  startFill(wanted: boolean | undefined): void {
+    const { local, http } = this;
+    if (!local || !http || !local.leads || local.store.tier === "memory") return;
+    const saveData = (navigator as { connection?: { saveData?: boolean } }).connection?.saveData === true;
+    const complete = local.store.count >= this.base.totalPages;
+    if (!complete && !(wanted ?? !saveData)) return;
+    void this.#codes.catch(() => undefined).then(() => this.fill.run());
+  }
+
+  /** When the codes that a vector search scans are in memory (where they fit). */
+  ready(): Promise<void> {
+    return this.#codes;
+  }
+
+  maxPages(): number {
+    const complete = (this.base.pager.store?.count ?? 0) >= this.base.totalPages;
+    return this.http && !complete ? NETWORK_PAGES : 0;
+  }
+
+  /** Runs `work` on this session, which stays open for it even when a newer one takes its place. */
+  async use<T>(work: () => Promise<T>): Promise<T> {
+    this.#users++;
+    try {
+      return await work();
+    } finally {
+      this.#leave();
+    }
+  }
+
+  /** As `use`; the background keeps out of the way meanwhile. */
+  async search<T>(work: () => Promise<T>): Promise<T> {
+    this.#searches++;
+    try {
+      return await this.use(work);
+    } finally {
+      if (--this.#searches === 0) for (const go of this.#idle.splice(0)) go();
+    }
+  }
+
+  idle(): Promise<void> {
+    return this.#searches === 0 ? Promise.resolve() : new Promise((resolve) => this.#idle.push(resolve));
+  }
+
+  #closed: (() => void) | null = null;
+
+  /** Lets go of files and locks once no call uses them any more. */
+  close(): Promise<void> {
+    this.fill.stop();
+    return new Promise((resolve) => {
+      this.#closed = resolve;
+      this.#leave();
+    });
+  }
+
+  #leave(): void {
+    if (--this.#users > 0) return;
+    this.http?.close();
+    const closed = this.#closed ?? (() => undefined);
+    void this.base.pager.flush().catch(() => undefined).then(() => this.local?.close()).then(closed, closed);
+  }
+}
