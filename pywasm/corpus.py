@@ -37,6 +37,11 @@ class Corpus:
     documents: int
     vectors: np.memmap[tuple[int, int], np.dtype[np.float32]] | None
 
+    def select(self, good: npt.NDArray[np.bool_]) -> None:
+        """Leaves only the rows of `keep` that are `good`."""
+        self.keep = self.keep[good]
+        self.columns = [Column(column.info, column.values[good]) for column in self.columns]
+
 
 def chunk_limits(encoder: Encoder, tokens: int | None, overlap: int | None) -> Limits:
     """What fits the encoder beside prefix, title and special tokens."""

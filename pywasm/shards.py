@@ -7,10 +7,10 @@ manifest; older ones are removed.
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
-from pywasm._abi import PAGE_BYTES, PAGES_PER_SHARD
+from pywasm._abi import PAGE_BYTES, PAGES_PER_SHARD, Section
 from pywasm.errors import UserError
 from pywasm.manifest import FILE_NAME, FileInfo, Manifest, manifest_bytes, read_manifest
 
@@ -96,7 +96,7 @@ def switch(site: Path, manifest: Manifest) -> None:
             file.unlink()
 
 
-def page_stream(sections: dict[int, Path]) -> Iterator[bytes]:
+def page_stream(sections: Mapping[Section, Path]) -> Iterator[bytes]:
     """The pages of all sections, in the order of the logical file."""
     for number in sorted(sections):
         with sections[number].open("rb") as stream:

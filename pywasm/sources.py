@@ -8,6 +8,7 @@ from pywasm.documents import Source
 from pywasm.errors import UserError
 from pywasm.python_docs import PythonDocsSource
 from pywasm.sources_folder import READERS, FolderSource
+from pywasm.sources_hnswlib import HNSWLIB, HnswlibSource
 from pywasm.sources_table import TABLES, Columns, TableSource
 from pywasm.sources_vectors import ARRAYS, VectorSource, array_vectors, parquet_vectors
 
@@ -22,6 +23,8 @@ class SourceOptions:
     base_url: str = ""
     columns: Columns = field(default_factory=Columns)
     documents: Path | None = None
+    hnswlib: bool = False
+    dim: int | None = None
 
 
 def open_source(source: Path | None, options: SourceOptions) -> Source:
@@ -44,9 +47,18 @@ def open_source(source: Path | None, options: SourceOptions) -> Source:
                 source, parquet_vectors(source, options.columns), options.documents, options.columns
             )
         return TableSource(source, options.columns)
+    if options.hnswlib or kind in HNSWLIB:
+        return HnswlibSource(source, options.dim, options.documents, options.columns)
     if kind in ARRAYS:
         return VectorSource(source, array_vectors(source), options.documents, options.columns)
     if kind in READERS or kind in (".html", ".htm"):
         return FolderSource(source.parent, ("./" + glob.escape(source.name),), (), options.base_url)
-    known = "a folder, " + ", ".join([*TABLES, *ARRAYS])
+    known = "a folder, " + ", ".join([*TABLES, *ARRAYS, *HNSWLIB])
     raise UserError(f"{source}: {kind or 'no suffix'} is not something pywasm reads ({known})")
+
+
+def watched_paths(source: Path | None, options: SourceOptions) -> list[Path]:
+    """What a build depends on. Raises UserError where nothing of it can change."""
+    if source is None:
+        raise UserError("--watch needs a SOURCE; the standard library does not change")
+    return [source, *([options.documents] if options.documents is not None else [])]

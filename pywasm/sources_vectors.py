@@ -18,7 +18,7 @@ ARRAYS = (".npy", ".npz")
 class Vectors:
     """A matrix [rows, dim] read row by row, so that it may be larger than memory.
 
-    `labels` names the rows where the file does: the id, and the row of the documents.
+    `labels` names the rows where the file does, ascending: the id, and the row of the documents.
     """
 
     rows: int
@@ -52,14 +52,16 @@ class VectorSource:
 
     def documents(self, notes: Notes) -> Iterator[Document]:
         vectors = self._vectors.read()
+        labels = self._vectors.labels
         if self._table is None:
-            labels = self._vectors.labels
             for row, vector in enumerate(vectors):
                 name = str(row if labels is None else labels[row])
                 yield Document(id=name, origin=f"{self._file}: row {row}", vector=vector)
             return
         rows = 0
-        for document in self._table.documents(notes):
+        for number, document in enumerate(self._table.documents(notes)):
+            if labels is not None and (rows == len(labels) or labels[rows] != number):
+                continue  # a document whose vector was deleted from the index
             if rows == self._vectors.rows:
                 raise UserError(
                     f"{document.origin}: more documents than the {rows:,} vectors of {self._file}"

@@ -1,0 +1,75 @@
+"""The demo page and the browser library, copied into a site."""
+
+import hashlib
+import html
+import re
+from pathlib import Path
+
+from pywasm.documents import Notes
+from pywasm.errors import UserError
+from pywasm.manifest import FileInfo, Manifest
+from pywasm.shards import replace_file
+
+BUNDLE = Path(__file__).with_name("_web")
+_PAGE = "index.html"
+_AT_TOP = {_PAGE, "sw.js"}  # the page, and the service worker, whose scope is its own folder
+_OURS = b"pywasm/demo/demo.js"  # what only a page of ours loads
+
+
+def copy_bundle(
+    site: Path, title: str, language: str, previous: Manifest | None, notes: Notes
+) -> list[FileInfo]:
+    """Copies what changed and removes what only the build before had. Files by name.
+
+    A page that somebody put in the place of ours stays.
+    """
+    recorded = {asset.file: asset.sha256 for asset in previous.assets} if previous else {}
+    assets = []
+    for source in _bundle_files():
+        name = source.relative_to(BUNDLE).as_posix()
+        target = site / (name if name in _AT_TOP else f"pywasm/{name}")
+        data = source.read_bytes()
+        file = target.relative_to(site).as_posix()
+        if name == _PAGE:
+            data = _page(data, title, language)
+            if target.is_file() and not _is_ours(target, recorded.get(_PAGE)):
+                notes.warn(f"{target}: a page of your own; left as it is")
+                data = target.read_bytes()
+        if not target.is_file() or target.read_bytes() != data:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            replace_file(target, data)
+        digest = hashlib.sha256(data).hexdigest()
+        assets.append(FileInfo(file=file, bytes=len(data), sha256=digest))
+    current = {asset.file for asset in assets}
+    for file in recorded:
+        if file not in current:
+            (site / file).unlink(missing_ok=True)
+    return sorted(assets, key=lambda asset: asset.file)
+
+
+def _bundle_files() -> list[Path]:
+    if not (BUNDLE / _PAGE).is_file():
+        raise UserError(
+            f"{BUNDLE}: the browser library is not built; run `make build` in a checkout of "
+            "pywasm, or build the index alone with --no-bundle"
+        )
+    return sorted(file for file in BUNDLE.rglob("*") if file.is_file())
+
+
+def _page(template: bytes, title: str, language: str) -> bytes:
+    """The template with the site's title and language where it has them."""
+    text = template.decode("utf-8")
+    escaped = html.escape(title)
+    text = re.sub(r"<title>.*?</title>", lambda _: f"<title>{escaped}</title>", text, count=1)
+    heading = f'<span id="title">{escaped}</span>'
+    text = re.sub(r'<span id="title">.*?</span>', lambda _: heading, text, count=1)
+    if re.fullmatch(r"[A-Za-z]{2,3}(-[A-Za-z0-9]+)*", language):
+        text = re.sub(r'<html lang="[^"]*"', f'<html lang="{language}"', text, count=1)
+    return text.encode("utf-8")
+
+
+def _is_ours(page: Path, recorded: str | None) -> bool:
+    data = page.read_bytes()
+    if recorded is not None:
+        return hashlib.sha256(data).hexdigest() == recorded
+    return _OURS in data
