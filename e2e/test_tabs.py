@@ -1,0 +1,83 @@
+"""Two tabs on one site: one owns the files, both search, what one writes the other finds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from client import Client
+from host import Host
+from sites import VectorSite
+from test_updates import unit
+
+from pywasm.bench.browsers import Browser
+
+Tab = Callable[[Browser, Host], Client]
+
+
+def test_one_writes_both_read(
+    tabbed: Browser, host: Host, tab: Tab, vector_site: VectorSite
+) -> None:
+    first, second = tab(tabbed, host), tab(tabbed, host)
+    first.open("/")
+    first.wait_filled()
+    second.open("/")
+    assert [first.status()["leader"], second.status()["leader"]] == [True, False]
+    query = vector_site.queries[10]
+    truth = vector_site.nearest(query, 12)
+    assert set(first.ids(query, k=5)) <= set(truth)
+    assert set(second.ids(query, k=5)) <= set(truth)
+
+    second.insert([{"id": "from-2", "vector": unit(0), "text": "platypus"}])
+    first.insert([{"id": "from-1", "vector": unit(1), "text": "mongoose"}])
+    second.call("delete", ["row-0"])
+    for client in (first, second):
+        client.page.wait_for("index.search('platypus').then(({ hits }) => hits.length === 1)", 10)
+        client.page.wait_for("index.search('mongoose').then(({ hits }) => hits.length === 1)", 10)
+        client.page.wait_for("index.get(['row-0']).then(([row]) => row === null)", 10)
+        assert client.ids(unit(0), k=1) == ["from-2"]
+        assert client.ids(unit(1), k=1) == ["from-1"]
+
+
+def test_both_write_at_once(chromium: Browser, host: Host, tab: Tab) -> None:
+    """Every row of both is there once, after a reload too."""
+    tabs = [tab(chromium, host), tab(chromium, host)]
+    for client in tabs:
+        client.open("/")
+    begin = """({ name, dim }) => {
+      globalThis.writing = (async () => {
+        for (let i = 0; i < 30; i++) {
+          const vector = new Float32Array(dim).map(() => Math.random() - 0.5);
+          await index.insert([{ id: `${name}-${i}`, vector, text: `written ${name}` }]);
+        }
+        return true;
+      })();
+    }"""
+    for number, client in enumerate(tabs):
+        client.page.evaluate(begin, {"name": f"tab{number}", "dim": 64})
+    for client in tabs:
+        assert client.page.evaluate("() => writing") is True
+    expected = {f"tab{number}-{i}" for number in range(2) for i in range(30)}
+    for client in tabs:
+        client.load()
+    tabs[0].open("/")
+    found = tabs[0].ids("written", k=200, mode="keyword")
+    assert sorted(found) == sorted(expected)
+
+
+def test_leadership_moves(tabbed: Browser, host: Host, tab: Tab, vector_site: VectorSite) -> None:
+    """The tab that owned the files closes; the other goes on, and owns them."""
+    leader = Client(tabbed.new_page(), host)
+    leader.load()
+    leader.open("/")
+    leader.wait_filled()
+    follower = tab(tabbed, host)
+    follower.open("/", fill=False)
+    follower.insert([{"id": "new", "vector": unit(0), "text": "platypus"}])
+    assert leader.status()["leader"] and not follower.status()["leader"]
+    leader.page.close()
+    follower.page.wait_for("index.status().then(({ leader }) => leader)", 10)
+    host.stop()  # its answers now come from the files alone
+    for query in vector_site.queries[11:16]:
+        assert set(follower.ids(query, k=5)) <= set(vector_site.nearest(query, 12))
+    assert follower.ids("platypus") == ["new"]
+    assert follower.status()["storage"]["tier"] == "opfs"
