@@ -49,7 +49,8 @@ bool Bm25::scan(std::span<const PostingList> lists, uint32_t end_row, const Bitm
       PostingCursor& cursor = lists_[i].cursor;
       if (cursor.row() != row) continue;
       score += lists_[i].weight * cursor.impact();
-      cursor.next();
+      if (essential + 1 == count) cursor.next_above(least_impact(lists_[i]));
+      else cursor.next();
     }
     for (uint32_t i = essential; i-- > 0;) {
       List& list = lists_[i];
@@ -70,6 +71,12 @@ bool Bm25::scan(std::span<const PostingList> lists, uint32_t end_row, const Bitm
     return false;
   }
   return true;
+}
+
+// What the only essential list must add for a row to be good enough.
+uint32_t Bm25::least_impact(const List& list) const {
+  const uint32_t others = list.upto - list.bound;
+  return threshold_ < others ? 0 : (threshold_ - others) / list.weight + 1;
 }
 
 void Bm25::offer(uint32_t score, uint32_t row) {

@@ -52,6 +52,7 @@ class Bm25 {
     uint32_t upto;           // the bounds of this and all lists before it
     uint32_t number;         // in the caller's order
   };
+  uint32_t least_impact(const List& list) const;
   void offer(uint32_t score, uint32_t row);
 
   std::vector<List> lists_;

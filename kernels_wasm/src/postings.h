@@ -35,6 +35,18 @@ class PostingCursor {
     if (++at_ < block_count_) row_ = rows_[at_];
     else next_block();
   }
+  // The same, but leaves out blocks in which no impact is as great as `least`.
+  void next_above(uint32_t least) {
+    if (++at_ < block_count_) {
+      row_ = rows_[at_];
+      return;
+    }
+    while (read_header())
+      if (block_max_ >= least) {
+        decode();
+        return;
+      }
+  }
   // To the first row >= target. Blocks that end before it are not decoded.
   void seek(uint32_t target) {
     if (row_ >= target) return;

@@ -138,8 +138,7 @@ int32_t TextQuery::find_expansions(uint32_t number) {
   if (term.next < term.end) return PW_DONE;
   std::sort(candidates_.begin(), candidates_.end(), more_frequent);
   for (const TermEntry& entry : candidates_) {
-    if (lists_.size() == kMaxPostingLists) break;
-    term.rows[1] += entry.count;
+    if (lists_.size() == kMaxQueryTerms + kMaxExpansions) break;
     add_list(entry, number, true);
   }
   candidates_.clear();
@@ -189,71 +188,3 @@ int32_t TextQuery::copy(List& list) {
   return PW_DONE;
 }
 
-uint32_t TextQuery::weight(uint32_t term, bool expansion, uint32_t rows) const {
-  return bm25_weight(bm25_idf(rows, terms_[term].rows[expansion]), terms_[term].times);
-}
-
-int32_t TextQuery::score(Bm25& bm25, uint32_t end_row, const Bitmap* passing) {
-  const uint32_t base_rows = index_.base_rows();
-  gather_inserted(end_row);
-  posting_lists_.clear();
-  for (const List& list : lists_)
-    posting_lists_.push_back({{bytes_.data() + list.at, list.entry.bytes}, list.entry.count,
-                              list.entry.greatest_impact, weight(list.term, list.expansion, end_row)});
-  if (!bm25.scan(posting_lists_, base_rows, passing)) {
-    const TermEntry& entry = lists_[bm25.broken()].entry;
-    return fail(PW_CORRUPT, "lexicon: page %u: the postings at byte %u are not %u ascending rows below %u", entry.page,
-                entry.at, entry.count, base_rows);
-  }
-  posting_lists_.clear();
-  for (const InsertedList& list : inserted_)
-    posting_lists_.push_back({{inserted_bytes_.data() + list.at, list.bytes}, list.count, list.greatest,
-                              weight(list.term, list.expansion, end_row)});
-  bm25.scan(posting_lists_, end_row, passing);
-  return PW_DONE;
-}
-
-// The lists of inserted rows, in the same form. Counts their rows in.
-void TextQuery::gather_inserted(uint32_t end_row) {
-  const InvertedIndex& inserted = index_.lexicon->inserted();
-  inserted_.clear();
-  inserted_bytes_.clear();
-  for (uint32_t i = 0; i < terms_.size(); i++) {
-    const uint32_t number = inserted.find(terms_[i].view());
-    if (number != InvertedIndex::kNone) add_inserted(number, i, false, end_row);
-  }
-  for (uint32_t i = 0; i < terms_.size(); i++) {
-    if (!terms_[i].prefix) continue;
-    const std::string_view prefix = terms_[i].view();
-    matching_.clear();
-    for (uint32_t number = 0; number < inserted.terms(); number++)
-      if (inserted.term(number).starts_with(prefix) && inserted.term(number) != prefix) matching_.push_back(number);
-    const size_t count = std::min<size_t>(matching_.size(), std::min<size_t>(kMaxPrefixTerms, kMaxPostingLists - inserted_.size()));
-    std::partial_sort(matching_.begin(), matching_.begin() + static_cast<int>(count), matching_.end(), [&](uint32_t a, uint32_t b) {
-      return inserted.row_count(a) != inserted.row_count(b) ? inserted.row_count(a) > inserted.row_count(b) : a < b;
-    });
-    for (size_t one = 0; one < count; one++) add_inserted(matching_[one], i, true, end_row);
-  }
-}
-
-void TextQuery::add_inserted(uint32_t number, uint32_t term, bool expansion, uint32_t end_row) {
-  const Lexicon& lexicon = *index_.lexicon;
-  const InvertedIndex& inserted = lexicon.inserted();
-  const float average_length = lexicon.average_length();
-  rows_.clear();
-  impacts_.clear();
-  for (uint32_t i = inserted.last(number); i != InvertedIndex::kNone; i = inserted.posting(i).before) {
-    const InvertedIndex::Posting& posting = inserted.posting(i);
-    if (posting.row >= end_row) continue;  // inserted after the search began
-    rows_.push_back(posting.row);
-    impacts_.push_back(bm25_impact(posting.frequency, lexicon.inserted_length(posting.row - index_.base_rows()), average_length));
-  }
-  if (rows_.empty()) return;
-  std::reverse(rows_.begin(), rows_.end());
-  std::reverse(impacts_.begin(), impacts_.end());
-  const size_t at = inserted_bytes_.size();
-  const uint8_t greatest = encode_postings(rows_, impacts_.data(), inserted_bytes_);
-  const uint32_t count = static_cast<uint32_t>(rows_.size());
-  inserted_.push_back({term, count, greatest, expansion, at, inserted_bytes_.size() - at});
-  terms_[term].rows[expansion] += count;
-}

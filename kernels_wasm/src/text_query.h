@@ -8,12 +8,14 @@
 #include "bm25.h"
 #include "bytes.h"
 #include "lexicon.h"
+#include "posting_union.h"
 #include "segment.h"
 
 class Index;
 
 inline constexpr uint32_t kMaxQueryTerms = 64;       // further ones are left out
 inline constexpr uint32_t kMaxPrefixTerms = 64;      // a prefix stands for the most frequent of its terms
+inline constexpr uint32_t kMaxExpansions = 256;      // of all prefixes of a query
 inline constexpr uint32_t kMaxPrefixPages = 8;       // among those on so many pages
 inline constexpr uint32_t kMinPrefixCharacters = 2;  // of the word being typed
 
@@ -48,10 +50,10 @@ class TextQuery {
     size_t at;       // in bytes_
     uint32_t copied;
   };
-  struct InsertedList {
+  struct CodedList {
     uint32_t term, count, greatest;
     bool expansion;
-    size_t at, bytes;  // in inserted_bytes_
+    size_t at, bytes;  // in coded_
   };
 
   uint32_t add_term(std::string_view text);
@@ -62,9 +64,12 @@ class TextQuery {
   int32_t read_candidates(const Term& term, const Lexicon::Page& page, const uint8_t* bytes);
   int32_t copy(List& list);
   void add_list(const TermEntry& entry, uint32_t term, bool expansion);
+  int32_t unite_expansions(uint32_t term);
   void gather_inserted(uint32_t end_row);
-  void add_inserted(uint32_t number, uint32_t term, bool expansion, uint32_t end_row);
-  uint32_t weight(uint32_t term, bool expansion, uint32_t rows) const;
+  void unite_inserted(uint32_t term, uint32_t end_row);
+  void read_inserted(uint32_t number, uint32_t end_row);
+  void add_coded(std::vector<CodedList>& lists, uint32_t term, bool expansion, std::span<const uint32_t> rows,
+                 std::span<const uint8_t> impacts);
 
   Index& index_;
   std::vector<Term> terms_;
@@ -74,9 +79,15 @@ class TextQuery {
   std::vector<uint32_t>* wanted_ = nullptr;
   size_t wanted_limit_ = 0;
 
-  std::vector<InsertedList> inserted_;
-  ByteWriter inserted_bytes_;
-  std::vector<uint32_t> rows_;  // of a list of inserted rows
+  // What score() makes: the expansions of a prefix as one list, and the lists of inserted rows.
+  std::vector<CodedList> lists_of_base_, lists_of_inserted_;
+  ByteWriter coded_;
+  PostingUnion union_;
+  std::vector<PostingUnion::Source> sources_;
+  ByteWriter source_bytes_;           // of inserted terms to be united
+  std::vector<size_t> source_ends_;   // in it
+  std::vector<const List*> scanned_;  // the lists that were given to bm25 or union_
+  std::vector<uint32_t> rows_;
   std::vector<uint8_t> impacts_;
   std::vector<uint32_t> matching_;  // inserted terms with a prefix
   std::vector<PostingList> posting_lists_;
