@@ -17,9 +17,9 @@ SUGGESTIONS = (
     "the three largest items of a list",
     "compress bytes before sending them",
     "a temporary directory that deletes itself",
-    "run a program and read what it prints",
+    "execute a command in a subprocess and capture its output",
     "remember the results of a slow function",
-    "count how often each word occurs",
+    "count items and find the most common ones",
     "walk through all files below a folder",
 )
 _LICENCE = ("Python documentation strings", "PSF-2.0", "https://docs.python.org/3/license.html")
@@ -96,12 +96,15 @@ class PythonDocsSource:
         version = f"{sys.version_info.major}.{sys.version_info.minor}"
         self.title = f"Python {version} standard library"
         self._base_url = f"https://docs.python.org/{version}/library/"
-        # A fixed hash seed: what an imported module derives from sets comes out the same each time.
+        # A fixed hash seed: a default that is a set is written the same way each time. -sP and no
+        # PYTHONPATH: only the standard library is found.
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
+        environment["PYTHONHASHSEED"] = "0"
         result = subprocess.run(
-            [sys.executable, "-I", str(_COLLECT)],
+            [sys.executable, "-sP", str(_COLLECT)],
             capture_output=True,
             stdin=subprocess.DEVNULL,
-            env={**os.environ, "PYTHONHASHSEED": "0"},
+            env=environment,
             encoding="utf-8",
         )
         if result.returncode:
