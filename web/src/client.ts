@@ -4,6 +4,7 @@ import { transfer } from "comlink";
 import { compileEngine, Connection } from "./connection.ts";
 import { aborted, fromPlain, PywasmError, throwIfAborted } from "./error.ts";
 import { fetchManifest } from "./network.ts";
+import { forgetOffline, registerOffline } from "./offline.ts";
 import { packRows } from "./pack.ts";
 import type { Answer, HostEvent, Method, OpenRequest } from "./protocol.ts";
 import type {
@@ -63,7 +64,7 @@ export class Index {
     const connection = connect(options);
     try {
       const site = await openIn(connection, number, request, options);
-      if (options.offline) registerServiceWorker(request.name);
+      if (options.offline && request.network) void registerOffline(request.name);
       return new Index(number, request, options, connection, site);
     } catch (error) {
       await release(connection, number);
@@ -144,6 +145,7 @@ export class Index {
   /** Removes everything this browser stores of the index, local changes included, and closes it. */
   async clear(): Promise<void> {
     await this.#call("clear", [], {});
+    if (this.#request.network) await forgetOffline(this.#request.name);
     await this.close();
   }
 
@@ -291,9 +293,4 @@ function coreOptions({ memory, latencyTarget, storage, fill, marks }: OpenOption
     ...(memory !== undefined && { memory }), ...(latencyTarget !== undefined && { latencyTarget }),
     ...(storage !== undefined && { storage }), ...(fill !== undefined && { fill }), ...(marks !== undefined && { marks }),
   };
-}
-
-function registerServiceWorker(site: string): void {
-  // Without one the page still works while online: a refusal (an insecure page, a private window) is not an error.
-  void navigator.serviceWorker?.register(new URL("sw.js", site), { type: "module" }).catch(() => undefined);
 }

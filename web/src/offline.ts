@@ -15,7 +15,8 @@ export async function registerOffline(site: string): Promise<void> {
 /** Removes the site's service worker and all it has stored. */
 export async function forgetOffline(site: string): Promise<void> {
   const registration = await navigator.serviceWorker?.getRegistration(site).catch(() => undefined);
-  if (registration?.scope !== new URL("./", site).href) return;
+  const running = registration?.active ?? registration?.waiting ?? registration?.installing;
+  if (!registration || running?.scriptURL !== new URL(script, site).href) return;  // none, or the page's own
   await registration.unregister();
   for (const name of await caches.keys()) if (name.startsWith(`pywasm-shell ${registration.scope} `)) await caches.delete(name);
 }
