@@ -8,7 +8,7 @@ import { duration } from "./format.ts";
 export function waterfall(stages: readonly Stage[]): HTMLElement {
   const end = Math.max(...stages.map(({ start, ms }) => start + ms), Number.MIN_VALUE);
   return h("ol", { class: "waterfall" }, ...stages.map(({ name, start, ms }) => {
-    const bar = h("span", { class: "span" });
+    const bar = h("span", { class: `span stage-${name}` });
     setShare(bar, "--start", start / end);
     setShare(bar, "--share", ms / end);
     return h("li", {}, h("span", { class: "name" }, name), h("span", { class: "track", "aria-hidden": "true" }, bar),
@@ -23,8 +23,9 @@ export function composition(parts: readonly Part[]): HTMLElement {
   const whole = parts.reduce((sum, { value }) => sum + value, 0);
   return h("div", { class: "composition" },
     h("div", { class: "whole", "aria-hidden": "true" }, ...parts.map(({ value }, place) => {
+      if (value === 0) return null;
       const part = h("span", { class: `part part-${place}` });
-      setShare(part, "--share", whole > 0 ? value / whole : 0);
+      setShare(part, "--share", value / whole);
       return part;
     })),
     h("ul", { class: "legend" }, ...parts.map(({ name, label }, place) =>

@@ -3,7 +3,7 @@
 import type { Hit, Results } from "../src/pywasm.ts";
 import { h, setShare } from "./dom.ts";
 import { score as formatScore } from "./format.ts";
-import { marked, snippet, type Run } from "./snippet.ts";
+import { marked, snippet, underTitle, type Range, type Run } from "./snippet.ts";
 
 const snippetLength = 250;
 /** The constant of reciprocal rank fusion: a rank counts 1 / (60 + rank). */
@@ -37,7 +37,7 @@ export function resultTargets(list: HTMLOListElement): HTMLElement[] {
 function item(hit: Hit, place: number, share: number, actions: ResultActions): HTMLLIElement {
   const link = safeLink(hit.url, hit.anchor, actions.base);
   const title = hit.title || hit.id;
-  const { text, whole } = passage(hit);
+  const { text, whole } = passage(underTitle(hit.title, hit.text, hit.highlights));
   return h("li", { class: "result", "data-id": hit.id },
     h("span", { class: "rank", "aria-hidden": "true" }, String(place + 1)),
     h("div", { class: "body" },
@@ -78,7 +78,7 @@ function trail(link: URL, base: URL): string {
 }
 
 /** The snippet, and the button that opens the whole text where the snippet is a part of it. */
-function passage(hit: Hit): { text: HTMLElement; whole: HTMLElement | null } {
+function passage(hit: Pick<Hit, "text"> & { highlights: readonly Range[] }): { text: HTMLElement; whole: HTMLElement | null } {
   const cut = snippet(hit.text, hit.highlights, snippetLength);
   const short = (): (Node | string)[] => [cut.cutBefore ? "… " : "", ...runs(cut.runs), cut.cutAfter ? " …" : ""];
   const text = h("p", { class: "snippet" }, ...short());

@@ -11,7 +11,7 @@ export interface Snippet {
   cutAfter: boolean;
 }
 
-type Range = readonly [start: number, end: number];
+export type Range = readonly [start: number, end: number];
 
 /**
  * A window of about `length` UTF-16 units over `text` that covers as many of `highlights` (offsets
@@ -26,6 +26,21 @@ export function snippet(text: string, highlights: readonly Range[], length: numb
   if (from > 0) from = wordEdge(text, from, 1);
   if (to < text.length) to = wordEdge(text, to, -1);
   return { runs: split(text, from, to, marks), cutBefore: from > 0, cutAfter: to < text.length };
+}
+
+/**
+ * Text and highlights as shown under a title: the title itself, which often begins the text, is
+ * left out, and so are marks of a single letter ("a" in a question): they say nothing.
+ */
+export function underTitle(title: string, text: string, highlights: readonly Range[]): { text: string; highlights: Range[] } {
+  const repeated = title !== "" && text.startsWith(title) ? /^\s*/.exec(text.slice(title.length))?.[0].length : undefined;
+  const start = repeated === undefined || repeated === 0 ? 0 : title.length + repeated;
+  return {
+    text: text.slice(start),
+    highlights: highlights
+      .filter(([from, to]) => from >= start && !/^[a-z]$/i.test(text.slice(from, to)))
+      .map(([from, to]) => [from - start, to - start]),
+  };
 }
 
 /** The whole text as runs. */

@@ -2,7 +2,7 @@ import { describe, expect, test } from "vitest";
 
 import { Latency } from "../demo/latency.ts";
 import { bytes, duration, score } from "../demo/format.ts";
-import { snippet } from "../demo/snippet.ts";
+import { snippet, underTitle } from "../demo/snippet.ts";
 
 const joined = (runs: { text: string }[]): string => runs.map(({ text }) => text).join("");
 
@@ -49,4 +49,12 @@ test("numbers keep three digits and change unit before they get long", () => {
   expect([bytes(0), bytes(999), bytes(1536), bytes(999_999), bytes(23_400_000)]).toEqual(["0 B", "999 B", "1.54 KB", "1.00 MB", "23.4 MB"]);
   expect([duration(0.0423), duration(12.34), duration(1520)]).toEqual(["0.04 ms", "12.3 ms", "1.52 s"]);
   expect([score(0.0328), score(9.87), score(123.4)]).toEqual(["0.033", "9.87", "123"]);
+});
+
+test("under its title a text does not repeat it, and its marks move along", () => {
+  const text = "json.dumps\n\nSerialize a json object";
+  const mark = text.lastIndexOf("json");
+  expect(underTitle("json.dumps", text, [[0, 4], [22, 23], [mark, mark + 4]]))
+    .toEqual({ text: "Serialize a json object", highlights: [[12, 16]] });
+  expect(underTitle("json", "jsonlines is another", [[0, 4]])).toEqual({ text: "jsonlines is another", highlights: [[0, 4]] });
 });
