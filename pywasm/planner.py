@@ -17,6 +17,7 @@ from pywasm.progress import Reporter
 _MOST_RERANK = 100  # candidates for the usual recall; more of them call for more bits
 _LEAST_RECALL = 0.985  # at the greatest effort; less calls for finer vectors
 _SCAN_ROWS = 8_192  # up to here the scan of all codes takes less than finding clusters saves
+_ENGINE_BYTES = 2 << 30  # of memory while measuring
 _GRAPH_GAIN = 0.7  # a graph holds more in memory, so it must be faster by this to be chosen
 
 
@@ -138,7 +139,7 @@ class _Planner:
         if done is None:
             folder = given.work / f"index-{len(self._built)}"
             built = build_index(given, plan, folder, self._reporter)
-            engine = Engine.open(built.head, section_pages(built.sections))
+            engine = Engine.open(built.head, section_pages(built.sections), budget=_ENGINE_BYTES)
             calibration = calibrate(given, built, engine, self._reporter)
             if calibration.lines:
                 built.head = calibrate_head(built.head, calibration.table())
