@@ -26,4 +26,14 @@ export default defineConfig([
     }],
   },
   { ...shared, entry: { worker: "src/worker.ts" }, dts: false },
+  {
+    ...shared,
+    entry: { langchain: "src/langchain.ts" },
+    dts: true,
+    deps: { neverBundle: [/^@langchain\/core/] },
+    plugins: [{
+      name: "library-is-external",
+      resolveId: (id: string) => (id === "./pywasm.ts" ? { id: "./pywasm.js", external: true } : null),
+    }],
+  },
 ]);

@@ -5,11 +5,11 @@ import { Database, type Meta } from "./database.ts";
 import { Engine } from "./engine.ts";
 import { fromPlain, PywasmError, throwIfAborted } from "./error.ts";
 import { exportSite } from "./export.ts";
-import { emptyManifest } from "./empty.ts";
+import { emptyConfig, emptyManifest } from "./empty.ts";
 import { describeSite, parseManifest, type Opened } from "./manifest.ts";
 import { encodeConfig } from "./messages.ts";
 import { GoneError } from "./pages/http.ts";
-import { openLocalPages, removeAllPages, removeGenerations } from "./pages/local.ts";
+import { openLocalPages, removeAllPages, removeGenerations, type LocalPages } from "./pages/local.ts";
 import { MemoryStore } from "./pages/memory.ts";
 import type { PackedRows } from "./pack.ts";
 import { fetchManifest } from "./network.ts";
@@ -41,6 +41,8 @@ export class Core {
   readonly #channel: BroadcastChannel;
   #changes: Changes;
   #session!: Session;
+  /** How Index.create was called, for an index without a site. */
+  #config: Meta["config"] | null = null;
   #local = false;
   #available: string | null = null;
   #cleared = false;
@@ -86,10 +88,11 @@ export class Core {
     } else if (!delivery && !stored.config && !stored.current) {
       throw new PywasmError("argument", `this browser has no index ${JSON.stringify(this.#request.name.slice("name:".length))}; Index.create makes one`);
     }
+    this.#config = stored.config ?? create;
     const engine = await Engine.create(this.#module);
     const opened = await this.#choose(engine, stored, delivery);
     throwIfAborted(signal);
-    await this.#adopt(engine, opened, stored.full);
+    await this.#adopt(engine, opened, { full: stored.full });
     await this.#changes.catchUp(this.#session.base);
     this.#session.budget.apply();
     this.#notify({ status: "open", file: "manifest.json", loaded: 1, total: 1 });
@@ -97,7 +100,7 @@ export class Core {
   }
 
   /** The stored generation at once; the site's where none is stored, or where a newer one is known. */
-  async #choose(engine: Engine, { current, next, config }: Partial<Meta>, delivery: Promise<ManifestDelivery> | null): Promise<Opened | null> {
+  async #choose(engine: Engine, { current, next }: Partial<Meta>, delivery: Promise<ManifestDelivery> | null): Promise<Opened | null> {
     if (current?.local && current.manifest) {
       this.#local = true;
       return this.#parse(engine, current.manifest);
@@ -113,7 +116,7 @@ export class Core {
         }
       }
     }
-    if (!delivery) return config ? null : fail(`${this.#request.name} has no index`);
+    if (!delivery) return null;
     const delivered = await delivery;
     if ("error" in delivered) throw fromPlain(delivered.error);
     const opened = this.#parse(engine, delivered.bytes);
@@ -126,13 +129,13 @@ export class Core {
   }
 
   /** Opens `opened` (null: an index that is all changes) and makes it the session that calls use. */
-  async #adopt(engine: Engine, opened: Opened | null, full?: Meta["full"]): Promise<void> {
+  async #adopt(engine: Engine, opened: Opened | null, known: { full?: Meta["full"] | undefined; local?: LocalPages } = {}): Promise<void> {
     const { name, options } = this.#request;
     if (opened) engine.open(opened.head, 0);
     else {
-      const config = this.#request.create ?? (await this.#database?.get("config"));
-      opened = emptyManifest(name, config!);
-      engine.create(encodeConfig({ ...config!, metric: opened.manifest.metric, dtype: config!.dtype ?? "int8", kind: "scan", codeBits: 1, clusters: 1, columns: opened.manifest.columns }), 0);
+      const config = emptyConfig(this.#config!);
+      opened = emptyManifest(name, config);
+      engine.create(encodeConfig(config), 0);
     }
     const site = this.#request.network && !this.#local ? new URL(name) : null;
     const { generation } = opened.manifest;
@@ -140,12 +143,12 @@ export class Core {
       progress: this.#notify,
       filled: () => void removeGenerations(name, [generation]),
       full: () => void this.#database?.put("full", { generation, at: Date.now() }).catch(() => undefined),
-    });
+    }, known.local);
     const before = this.#session as Session | undefined;
     this.#session = session;
     this.site = { ...describeSite(opened.manifest) };
     void before?.close();
-    const isFull = full?.generation === generation && Date.now() - full.at < FULL_MS;
+    const isFull = known.full?.generation === generation && Date.now() - known.full.at < FULL_MS;
     if (isFull) session.fill.state = "quota";
     else session.startFill(options.fill);
   }
@@ -250,7 +253,7 @@ export class Core {
   }
 
   async status(): Promise<Status> {
-    return statusOf(this.#current(), { available: this.#available, local: this.#local });
+    return statusOf(this.#current(), { available: this.#available, local: this.#local, logged: this.#database !== null });
   }
 
   setMemory(memory: "auto" | number): void {
@@ -315,28 +318,15 @@ export class Core {
       const manifest = new TextEncoder().encode(opened.text).buffer as ArrayBuffer;
       await this.#database?.compacted({ generation, manifest, local: true }, this.#changes.applied);
       this.#local = true;
-      const engine = await Engine.create(this.#module);
-      if (target.store instanceof MemoryStore) {
-        await this.#adoptInMemory(engine, opened, target.store);
-        return;
-      }
-      await target.close();
       const changes = new Changes(name, this.#database);
       changes.applied = this.#changes.applied;
-      await this.#adopt(engine, opened);
+      await this.#adopt(await Engine.create(this.#module), opened, { local: target });
       this.#changes = changes;
       this.#tell({ type: "generation" });
     } finally {
       await staging.close();
       void removeGenerations(name, [this.#session.base.manifest.generation]);
     }
-  }
-
-  /** Without storage the new generation's pages stay in the heap. */
-  async #adoptInMemory(engine: Engine, opened: Opened, pages: MemoryStore): Promise<void> {
-    await this.#adopt(engine, opened);
-    const { store } = this.#session.base.pager;
-    await store?.write(await pages.read(Array.from({ length: pages.count }, (_, page) => page)));
   }
 
   async export(signal: AbortSignal): Promise<ExportedFile[]> {
@@ -361,8 +351,4 @@ export class Core {
     await (this.#session as Session | undefined)?.close();
     this.#database?.close();
   }
-}
-
-function fail(message: string): never {
-  throw new PywasmError("storage", message);
 }

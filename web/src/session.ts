@@ -59,9 +59,12 @@ export class Session implements VectorAccess {
     this.budget.apply();
   }
 
-  /** `site`: where pages can be fetched, or null. `store`: whether pages may be kept in this browser. */
+  /**
+   * `engine` is open on `opened`. `site`: where pages can be fetched, or null. `given`: the local
+   * tier where it is open already; it is closed with the session.
+   */
   static async open(
-    index: string, engine: Engine, opened: Opened, site: URL | null, options: CoreOptions, events: SessionEvents,
+    index: string, engine: Engine, opened: Opened, site: URL | null, options: CoreOptions, events: SessionEvents, given?: LocalPages,
   ): Promise<Session> {
     const { manifest, head } = opened;
     const base = new Base(engine, manifest, head);
@@ -69,9 +72,9 @@ export class Session implements VectorAccess {
       ? new HttpTier(site, manifest.shards, manifest.pages_per_shard || PAGES_PER_SHARD, (page, bytes) => base.pager.arrived(page, bytes))
       : null;
     const kinds = options.storage === "memory" ? [] : (options.storage ?? ALL_KINDS);
-    const local = base.totalPages > 0
+    const local = given ?? (base.totalPages > 0
       ? await openLocalPages(index, manifest.generation, base.totalPages, kinds, (store) => (base.pager.store = store))
-      : null;
+      : null);
     return new Session(base, local, http, options, events);
   }
 

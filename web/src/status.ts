@@ -3,7 +3,8 @@ import type { Session } from "./session.ts";
 import type { Status } from "./types.ts";
 import { PAGE_BYTES } from "./generated/abi.ts";
 
-export async function statusOf(session: Session, { available, local }: Pick<Status, "available" | "local">): Promise<Status> {
+/** `logged`: changes are kept in IndexedDB. */
+export async function statusOf(session: Session, { available, local, logged }: Pick<Status, "available" | "local"> & { logged: boolean }): Promise<Status> {
   const { base, fill, budget, http } = session;
   const info = base.engine.info();
   const store = base.pager.store;
@@ -20,7 +21,7 @@ export async function statusOf(session: Session, { available, local }: Pick<Stat
       budget: info.budget, cachedPages: info.cachedPages, cacheSlots: info.cacheSlots,
     },
     storage: {
-      tier: (store?.tier ?? "memory") as Status["storage"]["tier"], pages: store?.count ?? 0, total: base.totalPages,
+      tier: (store?.tier ?? (logged ? "indexeddb" : "memory")) as Status["storage"]["tier"], pages: store?.count ?? 0, total: base.totalPages,
       persisted, quota: estimate.quota ?? 0, usage: estimate.usage ?? 0,
     },
     fill: { done: fill.done, total: base.totalPages, state: fill.state },

@@ -1,0 +1,48 @@
+// The import rule of web/src: layers go one way, nothing reaches outside but a few npm packages.
+import { readdirSync, readFileSync } from "node:fs";
+import { dirname, join, normalize, relative } from "node:path";
+import { fileURLToPath } from "node:url";
+
+const root = fileURLToPath(new URL("../src/", import.meta.url));
+const packages = { comlink: "*", idb: "*", "@langchain/core": "langchain.ts" };
+
+// Lower layers first; a file may import from its own layer and from those before it.
+const layers = [
+  ["generated/*", "types.ts", "error.ts", "locks.ts"],
+  ["pages/*"],
+  ["messages.ts", "head.ts", "manifest.ts", "filter.ts", "fuse.ts", "highlight.ts", "recorder.ts", "columns.ts", "records.ts", "pack.ts", "empty.ts", "protocol.ts", "network.ts"],
+  ["engine.ts", "operation.ts", "base.ts", "database.ts", "budget.ts"],
+  ["resident.ts", "fill.ts", "rows.ts", "searcher.ts", "changes.ts", "compact.ts", "export.ts"],
+  ["session.ts", "status.ts", "core.ts", "host.ts", "worker.ts"],
+  ["offline.ts", "connection.ts", "client.ts", "pywasm.ts"],
+  ["langchain.ts"],
+  ["sw.ts"],
+];
+// The page's side must not pull in the worker's: it talks to it through protocol.ts. The one
+// exception is the dynamic import of `thread: "inline"`.
+const pageSide = ["offline.ts", "connection.ts", "client.ts", "pywasm.ts", "langchain.ts"];
+const workerSide = [...layers[3], ...layers[4], ...layers[5]];
+const exception = "connection.ts -> worker.ts";
+
+const layerOf = (file) => layers.findIndex((names) => names.some((name) => name === file || (name.endsWith("/*") && file.startsWith(name.slice(0, -1)))));
+const problems = [];
+for (const entry of readdirSync(root, { recursive: true, withFileTypes: true })) {
+  if (!entry.isFile() || !entry.name.endsWith(".ts")) continue;
+  const file = relative(root, join(entry.parentPath ?? entry.path, entry.name));
+  if (layerOf(file) < 0) problems.push(`${file}: in no layer of scripts/check-imports.mjs`);
+  const text = readFileSync(join(root, file), "utf8");
+  for (const [, target] of text.matchAll(/^(?!\s*(?:\/\*|\*|\/\/)).*(?:from|import)\s*\(?\s*"([^"]+)"/gm)) {
+    if (!target.startsWith(".")) {
+      const owner = Object.keys(packages).find((name) => target === name || target.startsWith(`${name}/`));
+      if (!owner || (packages[owner] !== "*" && packages[owner] !== file)) problems.push(`${file}: may not import ${target}`);
+      continue;
+    }
+    const imported = normalize(join(dirname(file), target));
+    if (imported.startsWith("..")) problems.push(`${file}: ${target} is outside web/src`);
+    else if (`${file} -> ${imported}` === exception) continue;
+    else if (layerOf(imported) > layerOf(file)) problems.push(`${file}: ${imported} is of a later layer`);
+    else if (pageSide.includes(file) && workerSide.includes(imported)) problems.push(`${file}: ${imported} belongs to the worker`);
+  }
+}
+for (const problem of problems) console.error(problem);
+process.exitCode = problems.length > 0 ? 1 : 0;
