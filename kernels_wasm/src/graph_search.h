@@ -82,7 +82,6 @@ class GraphSearch {
   float nearest_key_ = 0;
   GraphLink next_{};                // the nearest of the list being read
   float next_key_ = 0;
-  uint32_t read_ = 0;               // links that have an estimate
   bool listed_ = false;             // links_ holds nearest_'s list
   std::vector<GraphLink> links_;
 
@@ -91,6 +90,8 @@ class GraphSearch {
   TopK best_;                        // of a scan; of a walk with a filter: those that pass
   Bitmap visited_;
   std::vector<uint32_t> pending_;    // rows of the list being read that have no estimate yet
+  std::vector<const uint8_t*> addresses_;  // of their codes or vectors
+  volatile uint32_t touched_ = 0;          // keeps loads that only warm the cache from being dropped
   std::vector<uint32_t> neighbours_;
   uint32_t scan_at_ = 0;
 
