@@ -164,6 +164,7 @@ export class Index {
     throwIfAborted(signal);
     if (this.#closed) throw new PywasmError("closed", "the index is closed");
     const connection = await this.#connected();
+    throwIfAborted(signal);
     const call = ++lastNumber;
     const stopListening = onPartial && connection.listen((event: HostEvent) => {
       if (event.kind === "partial" && event.call === call) onPartial(event.results);

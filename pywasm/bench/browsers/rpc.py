@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import itertools
 import json
 import threading
@@ -21,12 +22,12 @@ class Rpc:
     """One connection. Calls block; events reach listeners on the reading thread."""
 
     def __init__(self, url: str) -> None:
-        self._socket = connect(url, max_size=None, open_timeout=20)
+        self._open = contextlib.ExitStack()
+        self._socket = self._open.enter_context(connect(url, max_size=None, open_timeout=20))
         self._ids = itertools.count(1)
         self._answers: dict[int, dict[str, Any]] = {}
         self._waiting: dict[int, threading.Event] = {}
         self._listeners: dict[str, list[Listener]] = collections.defaultdict(list)
-        self._closed = False
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
@@ -71,8 +72,7 @@ class Rpc:
 
     def close(self) -> None:
         """Close the socket and wait for the reader to end."""
-        self._closed = True
-        self._socket.close()
+        self._open.close()
         self._reader.join(5)
 
     def _read(self) -> None:

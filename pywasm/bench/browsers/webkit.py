@@ -6,6 +6,7 @@ import base64
 import os
 import shutil
 import tempfile
+import warnings
 from pathlib import Path
 
 from selenium import webdriver
@@ -108,7 +109,10 @@ class WebKit(Browser):
             env["XDG_RUNTIME_DIR"] = self._temporary
             service = Service(executable_path=find("WebKitWebDriver"), env=env)
             self._service = service
-            self._driver = webdriver.WebKitGTK(options=options, service=service)
+            with warnings.catch_warnings():
+                # Selenium's own class for WebKitGTK uses what Selenium has deprecated.
+                warnings.simplefilter("ignore", DeprecationWarning)
+                self._driver = webdriver.WebKitGTK(options=options, service=service)
         except BaseException:
             self._screen.kill()
             raise
