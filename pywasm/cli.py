@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from pywasm import __version__
+from pywasm.bench.cli import app as bench_app
 from pywasm.errors import UserError
 
 app = typer.Typer(
@@ -21,6 +22,7 @@ app = typer.Typer(
     help="From documents to a static site that anyone's browser searches at native speed.\n\n"
     "[bold]Start here:[/bold]  pywasm build ./docs -o site   then   pywasm serve site",
 )
+app.add_typer(bench_app, name="bench")
 _errors = Console(stderr=True)
 
 Site = Annotated[Path, typer.Argument(help="A folder made by [bold]pywasm build[/bold].")]
