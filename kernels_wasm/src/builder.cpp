@@ -19,7 +19,7 @@ int32_t Builder::begin(const void* config, size_t bytes) {
   if (int32_t status = Config::parse(ByteReader(config, bytes), config_)) return status;
   stage_ = Stage::Training;
   rotation_ = std::make_unique<Rotation>(config_.dim, config_.code_dim, config_.seed);
-  kmeans_ = std::make_unique<KMeans>(config_.code_dim, config_.clusters, config_.seed);
+  kmeans_ = std::make_unique<KMeans>(config_.code_dim, config_.clusters, config_.metric == PwMetric::Cosine, config_.seed);
   plain_.resize(config_.dim);
   rotated_.resize(config_.code_dim);
   row_.resize(config_.row_bytes());
@@ -89,7 +89,7 @@ void Builder::end_training() {
     else std::copy(mean_row_.begin(), mean_row_.end(), stored);
     load_i8(stored, dim, centroid);
   }
-  assigner_.set(centroids_.data(), config_.clusters, dim);
+  assigner_.set(centroids_.data(), config_.clusters, dim, config_.metric == PwMetric::Cosine);
   if (rows) measure_factors();
   kmeans_->release_sample();
   coder_ = std::make_unique<RowCoder>(config_);

@@ -44,14 +44,15 @@ int32_t ClusterScan::step(std::vector<uint32_t>& wanted) {
 void ClusterScan::choose_probes() {
   if (plan_.nprobe == 0) return;
   const Clusters& clusters = *index_.clusters;
+  base_keys_.resize(clusters.count());
   nearest_clusters_.reset(std::min(plan_.nprobe, clusters.count()));
   for (uint32_t c = 0; c < clusters.count(); c++) {
     const uint32_t first = clusters.first_row(c), end = clusters.end_row(c);
     if (first == end || (plan_.passing && !plan_.passing->any_in(first, end))) continue;
-    nearest_clusters_.push(clusters.base_key(*query_, c), c);
+    base_keys_[c] = clusters.base_key(*query_, c);
+    nearest_clusters_.push(clusters.probe_key(c, base_keys_[c]), c);
   }
-  const std::vector<Candidate>& chosen = nearest_clusters_.sorted();
-  probes_.assign(chosen.begin(), chosen.end());
+  for (const Candidate& one : nearest_clusters_.sorted()) probes_.push_back({base_keys_[one.row], one.row});
 }
 
 void ClusterScan::scan_delta() {

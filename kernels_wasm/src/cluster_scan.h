@@ -44,6 +44,7 @@ class ClusterScan {
   ScanPlan plan_;
   ScanQuery scan_;
   TopK best_, nearest_clusters_;
+  std::vector<float> base_keys_;    // by cluster
   std::vector<Candidate> probes_;   // clusters and their base keys, nearest first
   bool chosen_ = false;
   uint32_t probe_ = 0, row_ = 0;    // where the scan is: probes_[probe_], and its next row

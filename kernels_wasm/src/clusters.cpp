@@ -45,15 +45,27 @@ uint32_t Clusters::cluster_of(uint32_t row) const {
 
 int32_t Clusters::ready(std::vector<uint32_t>& wanted) {
   if (index_->head.kind != PwKind::Clusters) return PW_DONE;
+  const uint8_t* const before = centroids_;
   centroids_ = index_->pages.resident(Section::Centroids);
+  if (centroids_ && centroids_ != before) measure_norms();
   if (centroids_) return PW_DONE;
   if (int32_t status = index_->pages.make_resident(Section::Centroids)) return status;
-  centroids_ = index_->pages.resident(Section::Centroids);
-  if (centroids_) return PW_DONE;
   const SectionRange range = index_->head.section(Section::Centroids);
   for (uint32_t page = range.first_page; page < range.first_page + range.pages; page++)
     if (!index_->pages.present(page)) wanted.push_back(page);
   return PW_NEED;
+}
+
+void Clusters::measure_norms() {
+  if (index_->head.metric != PwMetric::Cosine) return;
+  std::vector<float> values(index_->head.code_dim);
+  inverse_norms_.resize(count());
+  for (uint32_t c = 0; c < count(); c++) {
+    load_i8(centroid(c), index_->head.code_dim, values.data());
+    float square = 0;
+    for (float value : values) square += value * value;
+    inverse_norms_[c] = square > 0 ? 1 / sqrtf(square) : 0;
+  }
 }
 
 void write_clusters(HeadWriter& head, std::span<const uint32_t> first_rows, std::span<const uint8_t> mean_row) {

@@ -1,5 +1,7 @@
 #include "kmeans.h"
 
+#include <math.h>
+
 #include <algorithm>
 
 #include "random.h"
@@ -39,7 +41,7 @@ float square(const float* v, uint32_t dim) {
 
 }  // namespace
 
-void Assigner::set(const float* centroids, uint32_t count, uint32_t dim) {
+void Assigner::set(const float* centroids, uint32_t count, uint32_t dim, bool spherical) {
   count_ = count;
   dim_ = dim;
   const uint32_t panels = (count + kPanel - 1) / kPanel;
@@ -48,8 +50,9 @@ void Assigner::set(const float* centroids, uint32_t count, uint32_t dim) {
   for (uint32_t c = 0; c < count; c++) {
     const float* from = centroids + static_cast<size_t>(c) * dim;
     float* to = panels_.data() + static_cast<size_t>(c / kPanel) * dim * kPanel + c % kPanel;
-    for (uint32_t i = 0; i < dim; i++) to[i * kPanel] = from[i];
-    halves_[c] = square(from, dim) / 2;
+    const float squared = square(from, dim), scale = spherical && squared > 0 ? 1 / sqrtf(squared) : 1;
+    for (uint32_t i = 0; i < dim; i++) to[i * kPanel] = from[i] * scale;
+    halves_[c] = spherical ? 0.5f : squared / 2;
   }
 }
 
@@ -114,7 +117,7 @@ bool KMeans::step() {
   std::vector<float> distances(rows, 0);
   if (clusters_ > 1) {
     Assigner assigner;
-    assigner.set(centroids_.data(), clusters_, dim_);
+    assigner.set(centroids_.data(), clusters_, dim_, spherical_);
     assigner.assign(sample_.data(), rows, nearest.data(), distances.data());
   }
   std::fill(centroids_.begin(), centroids_.end(), 0.f);

@@ -7,10 +7,11 @@
 // Centroids packed for assignment: panels of eight, components in turn.
 class Assigner {
  public:
-  // centroids[count][dim]; dim a multiple of 4.
-  void set(const float* centroids, uint32_t count, uint32_t dim);
-  // The nearest centroid (squared L2, ties to the lower number) of each of rows[n][dim], and, if
-  // `distances` is given, |r - c|^2 - |r|^2.
+  // centroids[count][dim]; dim a multiple of 4. Spherical: the centroid of greatest cosine is the
+  // nearest one, whatever its length.
+  void set(const float* centroids, uint32_t count, uint32_t dim, bool spherical);
+  // The nearest centroid (squared L2 or cosine, ties to the lower number) of each of rows[n][dim],
+  // and, if `distances` is given, |r - c|^2 - |r|^2 (spherical: of the centroids scaled to length 1).
   void assign(const float* rows, uint32_t n, uint32_t* nearest, float* distances) const;
 
  private:
@@ -21,7 +22,10 @@ class Assigner {
 
 class KMeans {
  public:
-  KMeans(uint32_t dim, uint32_t clusters, uint64_t seed) : dim_(dim), clusters_(clusters), seed_(seed) {}
+  // Spherical for rows of length 1: clusters are cones then, and neither assignment nor probing
+  // prefers one for how far its mean lies from the origin. Centroids are means in either case.
+  KMeans(uint32_t dim, uint32_t clusters, bool spherical, uint64_t seed)
+      : dim_(dim), clusters_(clusters), spherical_(spherical), seed_(seed) {}
 
   // The sample grows until the first step. row[dim].
   void add(const float* row) { sample_.insert(sample_.end(), row, row + dim_); }
@@ -40,6 +44,7 @@ class KMeans {
 
   static constexpr uint32_t kIterations = 10;
   uint32_t dim_, clusters_;
+  bool spherical_;
   uint64_t seed_;
   uint32_t iteration_ = 0;
   std::vector<float> sample_, centroids_;
