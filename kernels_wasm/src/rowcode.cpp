@@ -89,7 +89,7 @@ void RowCodeQuery::set(const IndexParameters& parameters, const float* rotated_q
     }
   }
   // x = 1/2 sum 2^p s_p and q = step/2 sum 2^j t_j with s, t of +-1.
-  const float quarter = step / 4;
+  const float quarter = range > 0 ? step / 4 : 0;
   const float all = static_cast<float>((1u << shape_.bits) - 1) * top * static_cast<float>(shape_.code_dim);
   offset_ = quarter * all;
   slope_ = 2 * quarter;
