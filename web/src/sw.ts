@@ -110,6 +110,7 @@ function checkManifest(): Promise<Response> {
   const now = Date.now();
   if (checked && now - checked.at < freshFor) return checked.manifest;
   const fetched = fetch(manifestUrl, { cache: "no-cache" }).then(async (response) => {
+    if (response.status === 404) return;  // the site's owner has removed what they don't use
     if (!response.ok) throw new Error(`${manifestUrl}: HTTP ${response.status}`);
     await adopt(response.clone());
     return response;
@@ -141,6 +142,7 @@ async function store(name: string, { assets }: ShellManifest, manifestCopy: Resp
   await Promise.all(files.map(async (file) => {
     const url = new URL(file, scope).href;
     const response = await fetch(url, { cache: "no-cache" });
+    if (response.status === 404) return;  // the site's owner has removed what they don't use
     if (!response.ok) throw new Error(`${url}: HTTP ${response.status}`);
     await cache.put(url, response);
   }));

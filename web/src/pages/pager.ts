@@ -31,7 +31,8 @@ export class Pager {
   readonly #sink: PageSink;
   readonly #locate: Locate;
   readonly #waiting = new Map<number, Waiter>();
-  #toWrite = new Map<number, Uint8Array>();
+  /** Pages from the site that are not in local storage yet. */
+  readonly #pending = new Map<number, Uint8Array>();
   #writing: Promise<void> | null = null;
   #refused = false;
   #store: PageStore | null = null;
@@ -86,11 +87,16 @@ export class Pager {
   async bring(pages: readonly number[], priority: Priority = "high"): Promise<void> {
     const arrived = new Map<number, Uint8Array>();
     let lacking: number[] = [];
-    const stored = pages.filter((page) => this.#store?.has(page) && !this.#waiting.has(page));
+    for (const page of pages) {
+      const bytes = this.#pending.get(page);
+      if (bytes) arrived.set(page, bytes);
+    }
+    const stored = pages.filter((page) => !arrived.has(page) && this.#store?.has(page));
     if (stored.length > 0 && this.#store) {
       const { tier } = this.#store;
-      for (const [page, bytes] of await this.#store.read(stored)) arrived.set(page, bytes);
-      this.#count(tier, arrived.size);
+      const found = await this.#store.read(stored);
+      for (const [page, bytes] of found) arrived.set(page, bytes);
+      this.#count(tier, found.size);
     }
     for (const page of pages) if (!arrived.has(page)) lacking.push(page);
     for (const [page, bytes] of await this.#download(lacking, priority)) arrived.set(page, bytes);
@@ -118,7 +124,7 @@ export class Pager {
 
   /** Downloads pages into local storage (and to whoever waits for them) without the engine. */
   async download(pages: readonly number[], priority: Priority): Promise<void> {
-    await this.#download(pages.filter((page) => !this.#store?.has(page) && !this.#toWrite.has(page)), priority, 1);
+    await this.#download(pages.filter((page) => !this.#store?.has(page) && !this.#pending.has(page)), priority, 1);
   }
 
   /** Checked pages without the engine's cache, from storage or the site (export). */
@@ -151,12 +157,13 @@ export class Pager {
   /** Hands the pages that came to local storage; a refusal is also thrown here. */
   write(): Promise<void> {
     const written = (this.#writing ?? Promise.resolve()).catch(() => undefined).then(async () => {
-      const pages = this.#toWrite;
-      this.#toWrite = new Map();
+      const pages = new Map(this.#pending);
       if (pages.size > 0) await this.#store?.write(pages);
+      for (const page of pages.keys()) this.#pending.delete(page);
     });
     written.catch((error: unknown) => {
       this.#refused = true;
+      this.#pending.clear();
       this.onWriteError(error);
     });
     this.#writing = written;
@@ -233,8 +240,8 @@ export class Pager {
     if (!store || this.#refused || store.has(page)) return;
     // The heap is no cheaper than the engine's cache: only what a host without ranges sent unasked is kept there.
     if (store.tier === "memory" && this.#http?.servesRanges) return;
-    if (this.#toWrite.size === 0) setTimeout(() => void this.write().catch(() => undefined), WRITE_DELAY_MS);
-    this.#toWrite.set(page, bytes);
+    if (this.#pending.size === 0) setTimeout(() => void this.write().catch(() => undefined), WRITE_DELAY_MS);
+    this.#pending.set(page, bytes);
   }
 
   #count(tier: TierName, pages: number): void {
