@@ -98,7 +98,9 @@ def _content(tree: lxml.html.HtmlElement) -> Iterator[tuple[int, str]]:
         level = 0
         if element.tag == "head":
             level = int(re.sub(r"\D", "", element.get("rend", "")) or 2)
-        yield level, text if element.tag == "code" else _squeeze(text)
+        # <pre> arrives as code or as a quotation; its lines mean something.
+        keeps_lines = element.tag in ("code", "quote")
+        yield level, text.strip("\n") if keeps_lines else _squeeze(text)
 
 
 def _everything(tree: lxml.html.HtmlElement) -> Iterator[tuple[int, str]]:

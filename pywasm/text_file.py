@@ -46,10 +46,13 @@ def _guess(file: Path, offset: int, notes: Notes) -> str:
     with file.open("rb") as stream:
         stream.seek(max(0, offset - _PIECE // 8))
         sample = stream.read(_PIECE // 4)
-    best = charset_normalizer.from_bytes(sample).best()
-    encoding = best.encoding if best is not None else "cp1252"
-    if encoding in ("utf_8", "ascii"):  # a damaged UTF-8 file rather than another encoding
-        encoding = "utf-8"
+    as_utf8 = sample.decode("utf-8", "replace")
+    wrong = as_utf8.count("\ufffd")
+    if sum(character > "\x7f" for character in as_utf8) > 2 * wrong:
+        encoding = "utf-8"  # damaged here and there rather than something else
+    else:
+        best = charset_normalizer.from_bytes(sample).best()
+        encoding = best.encoding if best is not None else "cp1252"
     notes.warn(
         f"{file}: not UTF-8 (byte {offset:,}); read as {encoding}, what does not decode as U+FFFD"
     )
