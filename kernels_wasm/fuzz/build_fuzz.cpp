@@ -1,5 +1,7 @@
 // What a host may hand to a build: the configuration, training vectors, row batches, neighbour lists
 // and a calibration table. Input: {u8 call, u16 bytes, data}*, the configuration first.
+#include <stdio.h>
+
 #include "fuzz_site.h"
 
 namespace {
@@ -47,7 +49,10 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const void* head = pw_build_head(&bytes);
   if (head == nullptr) return 0;
   Index index;
-  if (index.open(head, bytes, 0) != PW_DONE) abort();  // what the builder writes, the reader takes
+  if (index.open(head, bytes, 0) != PW_DONE) {  // what the builder writes, the reader takes
+    fprintf(stderr, "%s\n", pw_error());
+    abort();
+  }
   if (pw_head_calibrate(head, bytes, aligned.data(), static_cast<uint32_t>(aligned.size() * 8), &calibrated_bytes) &&
       calibrated_bytes == 0)
     abort();

@@ -150,6 +150,16 @@ int32_t Builder::rows(const void* message, size_t bytes) {
       return fail(PW_BAD_ARGUMENT, "build: row %u is of cluster %u after %u, expected ascending numbers below %u",
                   config_.rows + i, cluster, before, config_.clusters);
   }
+  if (config_.rows == 0) with_ids_ = batch.flags & kBatchIds;
+  if (with_ids_ != static_cast<bool>(batch.flags & kBatchIds))
+    return fail(PW_BAD_ARGUMENT, "build: rows from %u on come %s ids, the rows before %s", config_.rows,
+                with_ids_ ? "without" : "with", with_ids_ ? "with" : "without");
+  const int32_t status = append(batch);
+  if (status != PW_DONE) stage_ = Stage::None;  // half a batch is in: this build is over
+  return status;
+}
+
+int32_t Builder::append(const RowBatch& batch) {
   for (uint32_t i = 0; i < batch.count; i++) {
     if (batch.ids.size()) {
       if (int32_t status = ids_->add(batch.ids[i])) return status;
@@ -205,7 +215,7 @@ int32_t Builder::links(const void* message, size_t bytes) {
 
 int32_t Builder::finish() {
   switch (stage_) {
-    case Stage::None: return fail(PW_STATE, "build: finish before begin");
+    case Stage::None: return fail(PW_STATE, "build: finish before begin, or after rows that were refused half-way");
     case Stage::Training:
       end_training();
       return PW_NEED;

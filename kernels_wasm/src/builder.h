@@ -47,11 +47,13 @@ class Builder {
   void rotate(const float* vector, float* rotated);
   void end_training();
   void measure_factors();
+  int32_t append(const RowBatch& batch);
   void add_row(const RowBatch& batch, uint32_t i);
   void flush_block();
   int32_t finish_head();
 
   Stage stage_ = Stage::None;
+  bool with_ids_ = false;               // rows come with ids, all or none
   Config config_;
   std::unique_ptr<Rotation> rotation_;
   std::unique_ptr<KMeans> kmeans_;

@@ -33,11 +33,11 @@ class Delete : public Operation {
     result.clear();
     const uint32_t count = message.get<uint32_t>();
     const uint32_t bytes = message.get<uint32_t>();
-    const size_t left = message.left();
+    const size_t left = message.ok() ? message.left() : 0;
     message_.resize(left);
     if (left != 0) memcpy(message_.data(), message.take(left), left);
     ByteReader strings(message_.data(), left);
-    if (!message.ok() || !Strings::parse(strings, count, ids_))
+    if (!Strings::parse(strings, count, ids_))
       return fail(PW_BAD_ARGUMENT, "delete: %u ids of %u bytes do not fit in the message", count, bytes);
     lookup_.begin(ids_);
     return PW_DONE;
