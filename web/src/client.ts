@@ -75,19 +75,19 @@ export class Index {
   /** The k best rows for words, a vector, or both. */
   async search(query: Query, options: SearchOptions = {}): Promise<Results> {
     const { signal, onPartial, ...rest } = options;
-    return this.#call("search", [query, rest], { signal, onPartial });
+    return this.#call("search", [query, rest, onPartial !== undefined], { signal, onPartial });
   }
 
   /** The rows nearest to row `id`, without it. */
   async similar(id: string, options: SearchOptions = {}): Promise<Results> {
     const { signal, onPartial, ...rest } = options;
-    return this.#call("similar", [id, rest], { signal, onPartial });
+    return this.#call("similar", [id, rest, onPartial !== undefined], { signal, onPartial });
   }
 
   /** Searches with the vector of suggestion `i` of `site.suggestions`. */
   async suggest(i: number, options: SearchOptions = {}): Promise<Results> {
     const { signal, onPartial, ...rest } = options;
-    return this.#call("suggest", [i, rest], { signal, onPartial });
+    return this.#call("suggest", [i, rest, onPartial !== undefined], { signal, onPartial });
   }
 
   /** Adds rows, all or none; an id that exists is an error ("duplicate") unless `replace`. */

@@ -16,6 +16,7 @@ export class Connection {
   #listeners = new Set<(event: HostEvent) => void>();
   #mourners = new Set<(reason: PywasmError) => void>();
   #ended = false;
+  #running = false;
 
   private constructor(host: Host, terminate: () => void) {
     this.host = host;
@@ -44,11 +45,10 @@ export class Connection {
     this.#terminate();
   }
 
-  #die = (): void => {
+  #die = (reason: PywasmError): void => {
     if (this.#ended) return;
     this.#ended = true;
     this.#terminate();
-    const reason = new PywasmError("worker", "the search worker ended unexpectedly; the next call starts it again");
     for (const listener of [...this.#mourners]) listener(reason);
   };
 
@@ -64,21 +64,22 @@ export class Connection {
     return connection;
   }
 
-  static async #worker(url: URL | null): Promise<Connection> {
+  static #worker(url: URL | null): Connection {
     const worker = spawn(url);
     const remote = wrap<Host>(worker);
     const host = remote as unknown as Host;
     const lock = `pywasm-worker-${Math.random()}-${performance.timeOrigin}`;
     const connection = new Connection(host, () => worker.terminate());
-    const failed = new Promise<never>((_, reject) => {
-      worker.addEventListener("error", (event) => {
-        const message = event.message ? `: ${event.message}` : "";
-        reject(new PywasmError("worker", `the worker could not be started from ${url?.href ?? "worker.js"}${message}`));
-      });
+    worker.addEventListener("error", (event) => {
+      if (connection.#running) return;
+      const message = event.message ? `: ${event.message}` : "";
+      connection.#die(new PywasmError("worker", `the worker could not be started from ${url?.href ?? "worker.js"}${message}`));
     });
-    failed.catch(() => undefined);
-    await Promise.race([host.connect(lock, proxy(connection.#notify)), failed]);
-    watch(worker, host, lock, connection.#die);
+    // Calls may follow at once: the worker takes messages in order.
+    void host.connect(lock, proxy(connection.#notify)).then(() => {
+      connection.#running = true;
+      watch(worker, host, lock, () => connection.#die(new PywasmError("worker", "the search worker ended unexpectedly; the next call starts it again")));
+    });
     return connection;
   }
 }

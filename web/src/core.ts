@@ -30,6 +30,9 @@ const COMPACT_SHARE = 0.25;
 /** Compaction waits until nothing has been inserted for this long, ms. */
 const COMPACT_DELAY_MS = 2000;
 
+type StoredMeta = Awaited<ReturnType<Database["start"]>>;
+/** Takes earlier answers of the same search. */
+type OnPartial = ((results: Results) => void) | undefined;
 type Message = { type: "log" } | { type: "generation" } | { type: "cleared" };
 
 export class Core {
@@ -44,6 +47,8 @@ export class Core {
   /** How Index.create was called, for an index without a site. */
   #config: Meta["config"] | null = null;
   #local = false;
+  /** The generation that is being opened was never stored here. */
+  #fresh = false;
   #available: string | null = null;
   #cleared = false;
   #closed = false;
@@ -64,10 +69,11 @@ export class Core {
     notify: (event: ProgressEvent) => void, signal: AbortSignal,
   ): Promise<Core> {
     // Without IndexedDB (denied, or not wanted) nothing outlives the page, and everything else works.
-    const database = request.options.storage === "memory" ? null : await Database.open(request.name).catch(() => null);
-    const core = new Core(request, module, database, notify);
+    const opening = request.options.storage === "memory" ? null : Database.open(request.name).catch(() => null);
+    const engine = await Engine.create(module);
+    const core = new Core(request, module, await opening, notify);
     try {
-      await core.#start(delivery, signal);
+      await core.#start(engine, delivery, signal);
     } catch (error) {
       await core.close();
       throw error;
@@ -77,7 +83,7 @@ export class Core {
 
   // --- opening
 
-  async #start(delivery: Promise<ManifestDelivery> | null, signal: AbortSignal): Promise<void> {
+  async #start(engine: Engine, delivery: Promise<ManifestDelivery> | null, signal: AbortSignal): Promise<void> {
     const stored = (await this.#database?.start()) ?? {};
     const { create } = this.#request;
     if (create) {
@@ -89,7 +95,6 @@ export class Core {
       throw new PywasmError("argument", `this browser has no index ${JSON.stringify(this.#request.name.slice("name:".length))}; Index.create makes one`);
     }
     this.#config = stored.config ?? create;
-    const engine = await Engine.create(this.#module);
     const opened = await this.#choose(engine, stored, delivery);
     throwIfAborted(signal);
     await this.#adopt(engine, opened, { full: stored.full });
@@ -100,7 +105,7 @@ export class Core {
   }
 
   /** The stored generation at once; the site's where none is stored, or where a newer one is known. */
-  async #choose(engine: Engine, { current, next }: Partial<Meta>, delivery: Promise<ManifestDelivery> | null): Promise<Opened | null> {
+  async #choose(engine: Engine, { current, next }: StoredMeta, delivery: Promise<ManifestDelivery> | null): Promise<Opened | null> {
     if (current?.local && current.manifest) {
       this.#local = true;
       return this.#parse(engine, current.manifest);
@@ -120,7 +125,9 @@ export class Core {
     const delivered = await delivery;
     if ("error" in delivered) throw fromPlain(delivered.error);
     const opened = this.#parse(engine, delivered.bytes);
-    await this.#database?.advance({ generation: opened.manifest.generation, manifest: delivered.bytes, local: false });
+    this.#fresh = true;
+    // Not waited for: without it the next visit fetches the manifest again.
+    void this.#database?.advance({ generation: opened.manifest.generation, manifest: delivered.bytes, local: false }).catch(() => undefined);
     return opened;
   }
 
@@ -143,7 +150,8 @@ export class Core {
       progress: this.#notify,
       filled: () => void removeGenerations(name, [generation]),
       full: () => void this.#database?.put("full", { generation, at: Date.now() }).catch(() => undefined),
-    }, known.local);
+    }, { fresh: this.#fresh, given: known.local });
+    this.#fresh = false;
     const before = this.#session as Session | undefined;
     this.#session = session;
     this.site = { ...describeSite(opened.manifest) };
@@ -201,15 +209,15 @@ export class Core {
 
   // --- reading
 
-  search(query: Query, options: PlainSearchOptions, signal: AbortSignal, partial: (results: Results) => void): Promise<Results> {
+  search(query: Query, options: PlainSearchOptions, signal: AbortSignal, partial: OnPartial): Promise<Results> {
     return this.#searching((session) => search(query, options, this.#context(session, signal, partial)));
   }
 
-  similar(id: string, options: PlainSearchOptions, signal: AbortSignal, partial: (results: Results) => void): Promise<Results> {
+  similar(id: string, options: PlainSearchOptions, signal: AbortSignal, partial: OnPartial): Promise<Results> {
     return this.#searching((session) => similar(id, options, this.#context(session, signal, partial)));
   }
 
-  suggest(number: number, options: PlainSearchOptions, signal: AbortSignal, partial: (results: Results) => void): Promise<Results> {
+  suggest(number: number, options: PlainSearchOptions, signal: AbortSignal, partial: OnPartial): Promise<Results> {
     const suggestion = this.site.suggestions[number];
     if (!suggestion) throw new PywasmError("argument", `suggestion ${number}: the site has ${this.site.suggestions.length}`);
     return this.search({ text: suggestion.text, vector: suggestion.vector }, options, signal, partial);
@@ -243,9 +251,10 @@ export class Core {
     return this.#session;
   }
 
-  #context(session: Session, signal: AbortSignal, partial: (results: Results) => void): SearchContext {
+  #context(session: Session, signal: AbortSignal, partial: OnPartial): SearchContext {
     return {
-      base: session.base, vectors: session, marks: this.#request.options.marks === true, signal, partial,
+      base: session.base, vectors: session, marks: this.#request.options.marks === true, signal,
+      partial: partial ?? (() => undefined), refine: partial !== undefined,
       waited: (wait) => {
         if (session.maxPages() === 0) session.budget.observe(wait.ms);
       },

@@ -80,9 +80,9 @@ export function createHost(): Host {
 function invoke(core: Core, method: Method, args: unknown[], signal: AbortSignal, partial: (results: Results) => void): Promise<unknown> {
   const a = args as never[];
   switch (method) {
-    case "search": return core.search(a[0]!, a[1]!, signal, partial);
-    case "similar": return core.similar(a[0]!, a[1]!, signal, partial);
-    case "suggest": return core.suggest(a[0]!, a[1]!, signal, partial);
+    case "search": return core.search(a[0]!, a[1]!, signal, a[2] ? partial : undefined);
+    case "similar": return core.similar(a[0]!, a[1]!, signal, a[2] ? partial : undefined);
+    case "suggest": return core.suggest(a[0]!, a[1]!, signal, a[2] ? partial : undefined);
     case "insert": return core.insert(a[0]!, a[1]!, signal);
     case "delete": return core.delete(a[0]!, signal);
     case "get": return core.get(a[0]!, a[1]!, signal);

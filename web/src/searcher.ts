@@ -30,6 +30,8 @@ export interface SearchContext {
   marks: boolean;
   signal: AbortSignal;
   partial: (results: Results) => void;
+  /** The page takes partial answers: estimates may be shown first and made exact then. */
+  refine: boolean;
   /** Told how long the search waited for local pages. */
   waited: (wait: Wait) => void;
 }
@@ -75,10 +77,10 @@ async function answer(question: Question, options: PlainSearchOptions, context: 
   const ranking = {
     keyword: async (): Promise<RawHits> => decodeHits(await recorder.stage("keyword", () =>
       base.run(PwOperation.SearchText, encodeTextSearch({ k: depth + 1, prefix: options.prefix === true, filter, text: question.text ?? "" }), signal, wait))),
-    vector: async (): Promise<RawHits> => {
+    vector: async (maxPages = context.vectors.maxPages()): Promise<RawHits> => {
       await recorder.stage("codes", () => context.vectors.ready());
       const message = encodeVectorSearch({
-        k: depth, filter, query: question.vector!, exclude: question.excludeRow, maxPages: context.vectors.maxPages(),
+        k: depth, filter, query: question.vector!, exclude: question.excludeRow, maxPages,
         ...(recall !== undefined && { recall }), ...(options.nprobe !== undefined && { nprobe: options.nprobe }),
         ...(options.efSearch !== undefined && { efSearch: options.efSearch }), ...(options.rerank !== undefined && { rerank: options.rerank }),
       });
@@ -91,21 +93,31 @@ async function answer(question: Question, options: PlainSearchOptions, context: 
     return { hits, mode, passing: raws[0]?.passing ?? null, stages: [...recorder.stages], counters: count(raws, before, base) };
   };
 
+  const estimated = ({ hits }: RawHits): boolean => context.refine && hits.some(({ exact }) => !exact);
   let results: Results;
   if (mode === "keyword") {
     const raw = await ranking.keyword();
     results = await finish(ranked(raw.hits, "keyword"), [raw]);
   } else if (mode === "vector") {
-    const raw = await ranking.vector();
+    let raw = await ranking.vector();
+    if (estimated(raw)) {
+      partial(await finish(ranked(raw.hits, "vector"), [raw]));
+      raw = await ranking.vector(0);
+    }
     results = await finish(ranked(raw.hits, "vector"), [raw]);
   } else {
     const vectors = ranking.vector();
     vectors.catch(() => undefined);
     const keyword = await ranking.keyword();
-    const withVectors = await Promise.race([vectors, soon()]);
-    if (!withVectors) partial(await finish(ranked(keyword.hits, "keyword"), [keyword]));
-    const vector = withVectors ?? (await vectors);
-    results = await finish(fuse(keyword.hits, vector.hits, k + 1), [vector, keyword]);
+    const early = await Promise.race([vectors, soon()]);
+    if (!early) partial(await finish(ranked(keyword.hits, "keyword"), [keyword]));
+    let vector = early ?? (await vectors);
+    const both = (): Promise<Results> => finish(fuse(keyword.hits, vector.hits, k + 1), [vector, keyword]);
+    if (estimated(vector)) {
+      partial(await both());
+      vector = await ranking.vector(0);
+    }
+    results = await both();
   }
   context.waited(wait);
   return results;

@@ -27,9 +27,9 @@ export class Session implements VectorAccess {
   readonly base: Base;
   readonly budget: MemoryBudget;
   readonly fill: Fill;
-  readonly local: LocalPages | null;
   readonly http: HttpTier | null;
   readonly #codes: Promise<void>;
+  #local: LocalPages | null;
   /** Calls that use the engine now, plus one while the session is current. */
   #users = 1;
   #searches = 0;
@@ -37,7 +37,7 @@ export class Session implements VectorAccess {
 
   private constructor(base: Base, local: LocalPages | null, http: HttpTier | null, options: CoreOptions, events: SessionEvents) {
     this.base = base;
-    this.local = local;
+    this.#local = local;
     this.http = http;
     const { engine, pager } = base;
     const complete = (local?.store.count ?? 0) >= base.totalPages;
@@ -60,11 +60,13 @@ export class Session implements VectorAccess {
   }
 
   /**
-   * `engine` is open on `opened`. `site`: where pages can be fetched, or null. `given`: the local
-   * tier where it is open already; it is closed with the session.
+   * `engine` is open on `opened`. `site`: where pages can be fetched, or null. `fresh`: nothing of
+   * this generation is stored. `given`: the local tier where it is open already; it is closed with
+   * the session.
    */
   static async open(
-    index: string, engine: Engine, opened: Opened, site: URL | null, options: CoreOptions, events: SessionEvents, given?: LocalPages,
+    index: string, engine: Engine, opened: Opened, site: URL | null, options: CoreOptions, events: SessionEvents,
+    { fresh = false, given }: { fresh?: boolean; given?: LocalPages | undefined } = {},
   ): Promise<Session> {
     const { manifest, head } = opened;
     const base = new Base(engine, manifest, head);
@@ -72,10 +74,19 @@ export class Session implements VectorAccess {
       ? new HttpTier(site, manifest.shards, manifest.pages_per_shard || PAGES_PER_SHARD, (page, bytes) => base.pager.arrived(page, bytes))
       : null;
     const kinds = options.storage === "memory" ? [] : (options.storage ?? ALL_KINDS);
-    const local = given ?? (base.totalPages > 0
-      ? await openLocalPages(index, manifest.generation, base.totalPages, kinds, (store) => (base.pager.store = store))
+    const opening = given ?? (base.totalPages > 0
+      ? openLocalPages(index, manifest.generation, base.totalPages, kinds, (store) => (base.pager.store = store))
       : null);
-    return new Session(base, local, http, options, events);
+    if (!fresh) return new Session(base, await opening, http, options, events);
+    // Nothing is stored yet: the codes need not wait for the place where they will be.
+    const session = new Session(base, null, http, options, events);
+    session.#local = await opening;
+    base.pager.store = session.#local?.store ?? null;
+    return session;
+  }
+
+  get local(): LocalPages | null {
+    return this.#local;
   }
 
   /** Starts the background download where it makes sense; `wanted` as in the options. */
@@ -137,6 +148,6 @@ export class Session implements VectorAccess {
     if (--this.#users > 0) return;
     this.http?.close();
     const closed = this.#closed ?? (() => undefined);
-    void this.base.pager.flush().catch(() => undefined).then(() => this.local?.close()).then(closed, closed);
+    void this.base.pager.flush().catch(() => undefined).then(() => this.#local?.close()).then(closed, closed);
   }
 }

@@ -39,43 +39,55 @@ describe("a built site over HTTP", () => {
 
   test("vector search finds what brute force finds", async () => {
     const { core, host } = await visit();
-    for await (const _ of [1, 2]) await core.export(never);  // everything is at hand
     const next = random(9);
     let found = 0;
     for (let round = 0; round < 20; round++) {
       const query = vector(next);
-      const best = idsOf(await core.search(query, {}, never, ignore));
+      // Whoever takes partial answers gets exact ones in the end, also from a slow tier.
+      const results = await core.search(query, {}, never, ignore);
+      expect(results.hits.every(({ exact }) => exact)).toBe(true);
+      const best = idsOf(results);
       found += nearest(rows, query, 10).filter((id) => best.includes(id)).length;
     }
     expect(found / 200).toBeGreaterThanOrEqual(0.9);
     await host.stop();
   });
 
+  test("estimates come first where vectors are far away, exact answers after them", async () => {
+    const { core, host } = await visit();
+    const partial: Results[] = [];
+    const final = await core.search(vector(random(4)), { k: 100, rerank: 300 }, never, (results) => partial.push(results));
+    expect(partial).toHaveLength(1);
+    expect(partial[0]!.hits.some(({ exact }) => !exact)).toBe(true);
+    expect(final.hits.every(({ exact }) => exact)).toBe(true);
+    await host.stop();
+  });
+
   test("keyword, filter, prefix, similar, hybrid, exclude", async () => {
     const { core, host } = await visit();
-    expect(idsOf(await core.search("number1234", {}, never, ignore))).toEqual(["r1234"]);
-    expect(idsOf(await core.search("number299", { prefix: true, k: 20 }, never, ignore))).toHaveLength(11);
-    const filtered = await core.search("café", { filter: { kind: "k2", year: { lt: 1995 } }, k: 50 }, never, ignore);
+    expect(idsOf(await core.search("number1234", {}, never, undefined))).toEqual(["r1234"]);
+    expect(idsOf(await core.search("number299", { prefix: true, k: 20 }, never, undefined))).toHaveLength(11);
+    const filtered = await core.search("café", { filter: { kind: "k2", year: { lt: 1995 } }, k: 50 }, never, undefined);
     expect(filtered.hits.length).toBeGreaterThan(0);
     expect(filtered.hits.every(({ metadata }) => metadata["kind"] === "k2" && (metadata["year"] as number) < 1995)).toBe(true);
     expect(filtered.passing).toBe(rows.filter(({ metadata }) => metadata!["kind"] === "k2" && (metadata!["year"] as number) < 1995).length);
-    const similar = await core.similar("r7", { k: 3 }, never, ignore);
+    const similar = await core.similar("r7", { k: 3 }, never, undefined);
     expect(idsOf(similar)).not.toContain("r7");
-    const hybrid = await core.search({ text: "number77", vector: rows[77]!.vector }, { k: 5 }, never, ignore);
+    const hybrid = await core.search({ text: "number77", vector: rows[77]!.vector }, { k: 5 }, never, undefined);
     expect(hybrid.hits[0]).toMatchObject({ id: "r77", ranks: { keyword: 1, vector: 1 } });
     expect(hybrid.hits[0]!.highlights.map(([from, to]) => hybrid.hits[0]!.text.slice(from, to))).toEqual(["number77"]);
-    expect(idsOf(await core.search(rows[77]!.vector as Float32Array, { exclude: "r77" }, never, ignore))).not.toContain("r77");
+    expect(idsOf(await core.search(rows[77]!.vector as Float32Array, { exclude: "r77" }, never, undefined))).not.toContain("r77");
     await host.stop();
   });
 
   test.each([
-    ["k of 0", (core: Core) => core.search("x", { k: 0 }, never, ignore), /k: a whole number/],
-    ["a wrong dimension", (core: Core) => core.search(new Float32Array(3), {}, never, ignore), /32 dimensions expected, not 3/],
-    ["NaN", (core: Core) => core.search(new Float32Array(DIM).fill(NaN), {}, never, ignore), /\[0\]: a finite number expected, not NaN/],
-    ["a mode without its query", (core: Core) => core.search("x", { mode: "vector" }, never, ignore), /needs a query vector/],
-    ["an unknown column", (core: Core) => core.search("x", { filter: { colour: "red" } }, never, ignore), /no column "colour"; it has kind, year/],
-    ["an unknown id", (core: Core) => core.similar("nobody", {}, never, ignore), /no row "nobody"/],
-    ["no such suggestion", (core: Core) => core.suggest(0, {}, never, ignore), /suggestion 0: the site has 0/],
+    ["k of 0", (core: Core) => core.search("x", { k: 0 }, never, undefined), /k: a whole number/],
+    ["a wrong dimension", (core: Core) => core.search(new Float32Array(3), {}, never, undefined), /32 dimensions expected, not 3/],
+    ["NaN", (core: Core) => core.search(new Float32Array(DIM).fill(NaN), {}, never, undefined), /\[0\]: a finite number expected, not NaN/],
+    ["a mode without its query", (core: Core) => core.search("x", { mode: "vector" }, never, undefined), /needs a query vector/],
+    ["an unknown column", (core: Core) => core.search("x", { filter: { colour: "red" } }, never, undefined), /no column "colour"; it has kind, year/],
+    ["an unknown id", (core: Core) => core.similar("nobody", {}, never, undefined), /no row "nobody"/],
+    ["no such suggestion", (core: Core) => core.suggest(0, {}, never, undefined), /suggestion 0: the site has 0/],
   ])("%s is an argument error", async (_, call, message) => {
     const { core, host } = await visit();
     await expect(async () => call(core)).rejects.toMatchObject({ code: "argument", message: expect.stringMatching(message) });
@@ -84,15 +96,15 @@ describe("a built site over HTTP", () => {
 
   test("more hits than rows asked for: all rows come", async () => {
     const { core, host } = await visit();
-    expect((await core.search(rows[0]!.vector as Float32Array, { k: 5000 }, never, ignore)).hits).toHaveLength(3000);
+    expect((await core.search(rows[0]!.vector as Float32Array, { k: 5000 }, never, undefined)).hits).toHaveLength(3000);
     await host.stop();
   });
 
   test("an aborted search stops; others go on", async () => {
     const { core, host } = await visit();
     const controller = new AbortController();
-    const first = core.search("number1", { k: 3 }, controller.signal, ignore);
-    const second = core.search("number1", { k: 3 }, never, ignore);
+    const first = core.search("number1", { k: 3 }, controller.signal, undefined);
+    const second = core.search("number1", { k: 3 }, never, undefined);
     controller.abort();
     await expect(first).rejects.toMatchObject({ code: "aborted" });
     expect(idsOf(await second)).toContain("r1");
@@ -116,7 +128,7 @@ describe("a built site over HTTP", () => {
     const other = await buildSite(sampleRows(500, 7));
     host.files.clear();
     for (const [path, bytes] of other) host.files.set(path, bytes);
-    const results = await core.search("number499", {}, never, ignore);
+    const results = await core.search("number499", {}, never, undefined);
     expect(idsOf(results)).toEqual(["r499"]);
     expect(core.site.rows).toBe(500);
     await host.stop();
@@ -142,9 +154,9 @@ describe("an index that lives in the browser", () => {
     await core.insert(pack([{ ...rows[10]!, text: "replaced now", metadata: { kind: "new" } }]), true, never);
     const check = async (): Promise<void> => {
       expect((await core.status()).rows).toBe(1498);
-      expect(idsOf(await core.search("replaced", {}, never, ignore))).toEqual(["r10"]);
-      expect(idsOf(await core.search("number10", {}, never, ignore))).toEqual([]);
-      expect(idsOf(await core.search(rows[10]!.vector as Float32Array, { filter: { kind: "new" } }, never, ignore))).toEqual(["r10"]);
+      expect(idsOf(await core.search("replaced", {}, never, undefined))).toEqual(["r10"]);
+      expect(idsOf(await core.search("number10", {}, never, undefined))).toEqual([]);
+      expect(idsOf(await core.search(rows[10]!.vector as Float32Array, { filter: { kind: "new" } }, never, undefined))).toEqual(["r10"]);
       expect((await core.get(["r3", "r5"], true, never)).map((row) => row?.id ?? null)).toEqual([null, "r5"]);
     };
     await check();
@@ -177,10 +189,10 @@ describe("an index that lives in the browser", () => {
     await two.insert(pack([{ id: "other", vector: vector(random(3)), text: "from two" }]), false, never);
     await vi.waitFor(async () => expect((await one.status()).rows).toBe(21));
     expect((await two.status()).rows).toBe(21);
-    expect(idsOf(await one.search("two", {}, never, ignore))).toEqual(["other"]);
+    expect(idsOf(await one.search("two", {}, never, undefined))).toEqual(["other"]);
     await two.compact(never);
     await vi.waitFor(async () => expect((await one.status()).delta).toBe(0));
-    expect(idsOf(await one.search("two", {}, never, ignore))).toEqual(["other"]);
+    expect(idsOf(await one.search("two", {}, never, undefined))).toEqual(["other"]);
   });
 
   test("a full disk leaves the index as it was and says so", async () => {
@@ -205,7 +217,7 @@ describe("an index that lives in the browser", () => {
     await core.close();
     const again = await start(request("name:stopped", { storage: ["indexeddb"] }));
     expect(await again.status()).toMatchObject({ rows: 800, delta: 800 });
-    expect(idsOf(await again.search("number799", {}, never, ignore))).toEqual(["r799"]);
+    expect(idsOf(await again.search("number799", {}, never, undefined))).toEqual(["r799"]);
   });
 
   test("without storage everything works until it is closed", async () => {
@@ -214,7 +226,7 @@ describe("an index that lives in the browser", () => {
     await core.insert(pack(rows), false, never);
     await core.compact(never);
     expect(await core.status()).toMatchObject({ rows: 1200, delta: 0, storage: { tier: "memory" } });
-    expect(idsOf(await core.search("number1100", {}, never, ignore))).toEqual(["r1100"]);
+    expect(idsOf(await core.search("number1100", {}, never, undefined))).toEqual(["r1100"]);
     await core.close();
     await expect(start(request("name:heap", { storage: "memory" }))).rejects.toMatchObject({ code: "argument", message: expect.stringContaining('no index "heap"') });
   });
