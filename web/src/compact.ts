@@ -4,6 +4,7 @@
  */
 import type { Base } from "./base.ts";
 import { Engine } from "./engine.ts";
+import { codeBits } from "./empty.ts";
 import { throwIfAborted } from "./error.ts";
 import { PAGE_BYTES, PAGES_PER_SHARD, PwOperation } from "./generated/abi.ts";
 import type { Manifest } from "./generated/manifest.ts";
@@ -92,7 +93,7 @@ function chooseConfig(base: Base, rows: number): IndexConfig {
   const kind = rows <= FLAT_ROWS ? "flat" : rows <= SCAN_ROWS ? "scan" : "clusters";
   return {
     dim, metric, dtype: dtype === "i8" ? "int8" : dtype, kind, keyword, rows,
-    codeBits: code_bits || 1,
+    codeBits: Math.max(code_bits, codeBits(dim)),
     clusters: kind === "clusters" ? Math.round(Math.sqrt(rows)) : 1,
     columns: base.columns.columns,
   };

@@ -42,7 +42,7 @@ export class Session implements VectorAccess {
     const { engine, pager } = base;
     const complete = (local?.store.count ?? 0) >= base.totalPages;
     this.budget = new MemoryBudget(engine, options.memory ?? "auto", options.latencyTarget ?? LATENCY_TARGET_MS, complete || !http ? (local?.store.tier ?? "memory") : "http");
-    pager.store = local?.store ?? null;
+    if (local) pager.store = local.store;
     pager.http = http;
     this.fill = new Fill(pager, base.totalPages, () => this.idle(), {
       progress: (done, total) => events.progress({ status: "fill", file: "index", loaded: done * PAGE_BYTES, total: total * PAGE_BYTES }),
@@ -79,6 +79,7 @@ export class Session implements VectorAccess {
       : null);
     if (!fresh) return new Session(base, await opening, http, options, events);
     // Nothing is stored yet: the codes need not wait for the place where they will be.
+    base.pager.awaitStore();
     const session = new Session(base, null, http, options, events);
     session.#local = await opening;
     base.pager.store = session.#local?.store ?? null;

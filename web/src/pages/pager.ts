@@ -35,6 +35,7 @@ export class Pager {
   readonly #pending = new Map<number, Uint8Array>();
   #writing: Promise<void> | null = null;
   #refused = false;
+  #awaited = false;
   #store: PageStore | null = null;
   #http: HttpTier | null = null;
   /** Pages brought since open. */
@@ -51,9 +52,18 @@ export class Pager {
     return this.#store;
   }
 
-  /** Changes the local tier, e.g. when this tab becomes the leader. */
+  /** Changes the local tier, e.g. when this tab becomes the leader. Pages that came before it are stored now. */
   set store(store: PageStore | null) {
     this.#store = store;
+    this.#awaited = false;
+    const early = new Map(this.#pending);
+    this.#pending.clear();
+    for (const [page, bytes] of early) this.#keep(page, bytes);
+  }
+
+  /** A local tier is being opened: pages that come meanwhile are kept for it. */
+  awaitStore(): void {
+    this.#awaited = true;
   }
 
   set http(http: HttpTier | null) {
@@ -158,7 +168,8 @@ export class Pager {
   write(): Promise<void> {
     const written = (this.#writing ?? Promise.resolve()).catch(() => undefined).then(async () => {
       const pages = new Map(this.#pending);
-      if (pages.size > 0) await this.#store?.write(pages);
+      if (pages.size === 0 || !this.#store) return;
+      await this.#store.write(pages);
       for (const page of pages.keys()) this.#pending.delete(page);
     });
     written.catch((error: unknown) => {
@@ -237,6 +248,7 @@ export class Pager {
 
   #keep(page: number, bytes: Uint8Array): void {
     const store = this.#store;
+    if (!store && this.#awaited) this.#pending.set(page, bytes);
     if (!store || this.#refused || store.has(page)) return;
     // The heap is no cheaper than the engine's cache: only what a host without ranges sent unasked is kept there.
     if (store.tier === "memory" && this.#http?.servesRanges) return;
