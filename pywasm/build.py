@@ -24,7 +24,7 @@ from pywasm.documents import Notes, Source
 from pywasm.embedding import embed_corpus
 from pywasm.encoder import Encoder, load_encoder
 from pywasm.errors import UserError
-from pywasm.index_build import BuiltIndex, IndexInput
+from pywasm.index_build import BuiltIndex, GivenGraph, IndexInput
 from pywasm.manifest import EncoderInfo, LicenceInfo, Manifest, Suggestion
 from pywasm.models import DEFAULT
 from pywasm.plan import Dtype, Kind, Metric
@@ -33,6 +33,7 @@ from pywasm.progress import Reporter
 from pywasm.python_docs import SUGGESTIONS
 from pywasm.shards import kept_shards, page_stream, previous_manifest, switch, write_shards
 from pywasm.sources import SourceOptions, open_source, watched_paths
+from pywasm.sources_hnswlib import HnswlibSource
 from pywasm.suggestions import given_suggestions, titles_to_suggest, with_vectors
 from pywasm.watch import snapshot, wait_for_change
 
@@ -111,12 +112,16 @@ def _build(
         embedded, reused = embed_corpus(corpus, encoder, work, reporter)
     _check(corpus, options, notes)
     assert corpus.vectors is not None  # given or embedded
+    graph = None
+    if isinstance(source, HnswlibSource):
+        graph = GivenGraph(source.graph, source.elements)
     built = plan_and_build(
         IndexInput(
             corpus=corpus,
             vectors=corpus.vectors,
             keyword=options.keyword and source.has_text,
             work=work,
+            graph=graph,
         ),
         PlanRequest(
             kind=options.index,
@@ -124,7 +129,7 @@ def _build(
             dtype=options.dtype,
             code_bits=options.code_bits,
             clusters=options.clusters,
-            m=options.m,
+            m=options.m if graph is None else graph.index.m,
             ef_construction=options.ef_construction,
         ),
         reporter,

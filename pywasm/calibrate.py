@@ -58,13 +58,16 @@ class Measured:
 
     def cost_ns(self, plan: Plan) -> float:
         """A deterministic stand-in for time, so that equal input makes an equal choice."""
+        return self.candidates_ns(plan) + self.effort.rerank * _NS_CANDIDATE
+
+    def candidates_ns(self, plan: Plan) -> float:
+        """The part before re-ranking: what grows with the number of rows."""
         centroids = plan.clusters if plan.kind == "clusters" else 0
         code = _NS_ROW_CODE if plan.kind == "graph" else _NS_CODE
         return (
             centroids * _NS_CENTROID
             + self.counters["codes"] * code
             + self.counters["hops"] * _NS_HOP
-            + self.effort.rerank * _NS_CANDIDATE
         )
 
 

@@ -10,7 +10,8 @@ from pywasm.embed_cache import EmbedCache
 from pywasm.encoder import Encoder
 from pywasm.progress import Reporter, Stage
 
-_WINDOW = 1024  # rows whose texts are held at a time; what they give is kept before the next ones
+_WINDOW = 4096  # rows whose texts are held at a time
+_SAVED = 256  # rows after which a build that is stopped has lost nothing
 
 
 def embed_corpus(
@@ -38,12 +39,13 @@ def _embed_window(
     keys = [encoder.config.document_prefix + text for text in texts]
     vectors, known = cache.find(keys)
     stage.advance(int(known.sum()))
-    missing = np.flatnonzero(~known)
-    if len(missing):
-        made = encoder.embed_documents([texts[row] for row in missing], stage.advance)
-        vectors[missing] = made
-        cache.add([keys[row] for row in missing], made)
-        cache.flush()
     assert corpus.vectors is not None
+    missing = sorted(np.flatnonzero(~known).tolist(), key=lambda row: len(texts[row]))
+    for start in range(0, len(missing), _SAVED):  # alike in length, they share batches
+        part = missing[start : start + _SAVED]
+        made = encoder.embed_documents([texts[row] for row in part], stage.advance)
+        vectors[part] = made
+        cache.add([keys[row] for row in part], made)
+        cache.flush()
     corpus.vectors[rows] = vectors
     return len(missing)

@@ -10,7 +10,7 @@ Dtype = Literal["f32", "f16", "i8"]
 Metric = Literal["cosine", "ip", "l2"]
 
 FLAT_ROWS = 1_000  # up to here every vector is compared: nothing could be faster
-TRIAL_ROWS = 20_000  # plans are compared on at most so many rows
+TRIAL_ROWS = 10_000  # plans are compared on at most so many rows
 SEED = 0x5EA2C4  # of rotation and samples: fixed, so that the same input gives the same bytes
 
 

@@ -18,7 +18,8 @@ _MOST_RERANK = 100  # candidates for the usual recall; more of them call for mor
 _LEAST_RECALL = 0.985  # at the greatest effort; less calls for finer vectors
 _SCAN_ROWS = 8_192  # up to here the scan of all codes takes less than finding clusters saves
 _ENGINE_BYTES = 2 << 30  # of memory while measuring
-_GRAPH_GAIN = 0.7  # a graph holds more in memory, so it must be faster by this to be chosen
+# What a visitor loads and holds counts as time: a megabyte as 10 microseconds of every search.
+_NS_BYTE = 0.01
 
 
 @dataclass(frozen=True)
@@ -89,22 +90,27 @@ class _Planner:
         if fixed or rows <= _SCAN_ROWS:
             return plan
         growth = rows / self._sample.rows
-        costs: dict[Kind, float] = {}
         factors: dict[Kind, float] = {
             "scan": growth,
             "clusters": growth**0.5,
             "graph": 1 + math.log(growth) / math.log(self._sample.rows),
         }
+        costs: dict[Kind, float] = {}
         for kind, factor in factors.items():
             trial = self._sized(replace(plan, kind=kind), self._sample.rows)
-            _, calibration = self._measure(self._sample, trial)
+            if kind == "graph" and _least_graph_ns(given=self._given, plan=trial) > min(
+                costs.values()
+            ):
+                continue
+            built, calibration = self._measure(self._sample, trial)
             usual = calibration.usual()
-            costs[kind] = usual.cost_ns(trial) * factor if usual else float("inf")
+            costs[kind] = math.inf
+            if usual:
+                search = usual.cost_ns(trial) + usual.candidates_ns(trial) * (factor - 1)
+                held = built.memory()["resident_bytes"] * growth
+                costs[kind] = search + held * _NS_BYTE
             self._tell(trial, calibration, costs[kind])
-        best: Kind = "clusters" if costs["clusters"] < costs["scan"] else "scan"
-        if costs["graph"] < _GRAPH_GAIN * costs[best]:
-            best = "graph"
-        return replace(plan, kind=best)
+        return replace(plan, kind=min(costs, key=lambda kind: costs[kind]))
 
     def _finer(self, plan: Plan) -> Plan:
         """More bits, then finer vectors, as long as recall needs them and they are free."""
@@ -155,7 +161,7 @@ class _Planner:
                 "code_bits": plan.code_bits,
                 "rerank": usual.effort.rerank if usual else None,
                 "most_recall": round(calibration.most, 4),
-                "cost_us": round(cost / 1000, 1) if cost is not None else None,
+                "cost_us": None if cost is None or math.isinf(cost) else round(cost / 1000, 1),
             }
         )
 
@@ -168,3 +174,9 @@ def _sample(given: IndexInput) -> IndexInput:
     chosen.sort()
     corpus = Corpus(given.corpus.spool, given.corpus.keep[chosen], [], 0, given.corpus.vectors)
     return replace(given, corpus=corpus, keyword=False, graph=None)
+
+
+def _least_graph_ns(given: IndexInput, plan: Plan) -> float:
+    """What a graph of all rows costs by its size alone: codes, and 3 bytes a link."""
+    codes = given.vectors.shape[1] * plan.code_bits // 8 + 4
+    return float(given.rows * (codes + 2 * plan.m * 3) * _NS_BYTE)

@@ -135,10 +135,11 @@ def parse_range(header: str, size: int) -> range | None:
         length = int(match.group(2))
         return range(max(0, size - length), size) if length else range(0)
     first = int(match.group(1))
-    end = int(match.group(2)) + 1 if match.group(2) else size
-    if end <= first:
+    if match.group(2) and int(match.group(2)) < first:
         return None
-    return range(first, min(end, size))  # empty where it begins behind the end
+    if first >= size:
+        return range(0)
+    return range(first, min(int(match.group(2)) + 1, size) if match.group(2) else size)
 
 
 def _read(file: Path, first: int, end: int) -> bytes:

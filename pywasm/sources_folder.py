@@ -130,7 +130,9 @@ def glob_pattern(glob: str) -> re.Pattern[str]:
             case "?":
                 parts.append("[^/]")
             case _ if token.startswith("[") and token.endswith("]"):
-                parts.append("[" + token[1:-1].replace("!", "^", 1).replace("\\", "\\\\") + "]")
+                negated = token[1] == "!"
+                members = re.sub(r"([\\\[\]^&~|])", r"\\\1", token[1 + negated : -1])
+                parts.append(f"[{'^' * negated}{members}]")
             case _:
                 parts.append(re.escape(token))
     return re.compile("".join(parts))

@@ -62,7 +62,7 @@ DOCUMENTS = {
     "guide/dates.md": "# Dates\n\nParse a date from a string with strptime.\n\n"
     "## Time zones\n\nA zone tells how far local time is from UTC.\n",
     "guide/files.md": "# Files\n\nOpen a file for reading and close it afterwards.\n",
-    "cooking.txt": "Boil the pasta in salted water for nine minutes.\n\nDrain it and add the sauce.",
+    "cooking.txt": "Boil pasta in salted water for nine minutes.\n\nDrain it, add the sauce.",
     "garden.html": "<html lang='en'><head><title>Garden</title></head><body><main>"
     "<h1 id='garden'>Garden</h1><p>Tomatoes need sun, water and patience to grow well.</p>"
     "<h2 id='pests'>Pests</h2><p>Slugs eat young lettuce during rainy nights.</p>"

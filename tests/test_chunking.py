@@ -3,6 +3,7 @@
 import re
 import tracemalloc
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -49,7 +50,7 @@ def test_a_long_paragraph_is_cut_at_sentences_and_overlaps() -> None:
     text = "One two three four five. " * 8
     found = cut([Block(text.strip(), 100)])
     assert [len(chunk.text.split()) for chunk in found] == [20, 20, 10]
-    for before, after in zip(found, found[1:], strict=False):
+    for before, after in pairwise(found):
         assert before.text.endswith("One two three four five.")
         assert after.text.startswith("One two three four five.")
         assert after.start < before.end  # the overlap lies in both

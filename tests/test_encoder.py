@@ -10,7 +10,7 @@ from pywasm.encoder import Encoder, load_encoder
 from pywasm.encoder_config import read_config
 from pywasm.errors import UserError
 
-WORDS = "the quick brown fox jumps over a lazy dog while seven wizards box".split()
+WORDS = ["the", "quick", "brown", "fox", "jumps", "over", "a", "lazy", "dog", "and", "seven"]
 
 
 def texts(count: int) -> list[str]:
