@@ -65,6 +65,7 @@ Effort Calibration::effort(float recall, float rank) const {
 Effort Calibration::guess(float rank) const {
   const Head& head = index_->head;
   const double clusters = head.clusters, growth = sqrt(std::max(1.0, rank / 10.0));
-  return {at_most(std::max(8.0, clusters / 12) * growth, kMostEffort), at_most(std::max(64.0, 4.0 * rank), kMostEffort),
+  const double nprobe = head.kind == PwKind::Graph ? std::max(48.0, 2.0 * rank) : std::max(8.0, clusters / 12) * growth;
+  return {at_most(nprobe, kMostEffort), at_most(std::max(64.0, 4.0 * rank), kMostEffort),
           at_most(head.code_bits == 1 ? 100 : head.code_bits == 2 ? 50 : 30, kMostEffort)};
 }

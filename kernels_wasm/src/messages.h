@@ -105,5 +105,7 @@ struct PwInfo {
 };
 
 // One line of the calibration: what it takes for recall@10 `recall` where the filter lets so few
-// pass that the k-th passing neighbour is about the `rank`-th of all.
+// pass that the k-th passing neighbour is about the `rank`-th of all. In an index of kind graph
+// `nprobe` is the beam of walks over resident vectors (0 or 1: not measured) and ef_search that of
+// walks over codes.
 struct PwCalibration { float recall; uint32_t rank; uint32_t nprobe, ef_search, rerank; };

@@ -118,7 +118,9 @@ int32_t SearchVector::plan() {
     flat_.begin(query_, wanted_hits_, passing);
     return PW_DONE;
   }
-  const float selectivity = static_cast<float>(passing_count) / static_cast<float>(rows);
+  const bool graph = index_.head.kind == PwKind::Graph;
+  // A walk of the graph goes on until enough rows pass; a scan must look where they may be.
+  const float selectivity = graph ? 1 : static_cast<float>(passing_count) / static_cast<float>(rows);
   const float recall = request_.recall > 0 ? request_.recall : 0.95f;
   const float per_cluster = static_cast<float>(rows) / static_cast<float>(index_.head.clusters);
   const Effort effort = index_.calibration->effort(recall, static_cast<float>(std::max(10u, wanted_hits_)) / selectivity);
@@ -129,8 +131,13 @@ int32_t SearchVector::plan() {
     rerank = static_cast<uint32_t>(static_cast<float>(effort.rerank) * growth);
   }
   rerank = std::clamp(rerank, wanted_hits_, std::max(wanted_hits_, passing_count));
-  if (index_.head.kind == PwKind::Graph) {
-    request_.ef_search = std::max(request_.ef_search ? request_.ef_search : effort.ef_search, rerank);
+  if (graph) {
+    // Over resident vectors distances are exact: nothing to re-rank, and a narrower beam is enough,
+    // which the table has in nprobe's place where it was measured.
+    const bool exact = index_.pages.resident(Section::Vectors) != nullptr;
+    if (exact && request_.rerank == 0) rerank = wanted_hits_;
+    const uint32_t beam = exact && effort.nprobe > 1 ? effort.nprobe : effort.ef_search;
+    request_.ef_search = std::max(request_.ef_search ? request_.ef_search : beam, rerank);
     request_.rerank = rerank;
     stage_ = Stage::Centroids;
     return PW_DONE;
