@@ -85,7 +85,7 @@ const PwInfo* pw_info() {
           head.metric, head.dtype, head.kind,
           head.code_bits, head.clusters, head.m, head.ef_construction, index.columns->size(),
           head.total_pages(), counters.cached, counters.slots,
-          static_cast<uint32_t>(counters.resident_bytes), static_cast<uint32_t>(index.delta->bytes()), index.pages.budget(),
+          static_cast<uint32_t>(counters.resident_bytes), index.pages.delta_bytes(), index.pages.budget(),
           counters.fetched, counters.evicted, {}};
   for (uint32_t i = 1; i < kSections; i++) {
     const Section section = static_cast<Section>(i);

@@ -18,7 +18,7 @@ class RowList {
   // Reads a PwRows; every row must be below `rows`. PW_BAD_ARGUMENT says so in the name of `what`.
   int32_t parse(ByteReader& message, uint32_t rows, const char* what) {
     const PwRows header = message.get<PwRows>();
-    if (!message.ok() || message.left() != size_t{header.count} * 4)
+    if (!message.ok() || message.left() != uint64_t{header.count} * 4)
       return fail(PW_BAD_ARGUMENT, "%s: %zu bytes of rows, expected %u rows", what, message.left(), header.count);
     rows_.resize(header.count);
     if (header.count != 0) memcpy(rows_.data(), message.take(size_t{header.count} * 4), size_t{header.count} * 4);
