@@ -34,6 +34,8 @@ export class Inspector {
   readonly #slider = h("input", { type: "range", id: "budget", min: "0", max: "100", step: "1" });
   readonly #budget = h("output", { for: "budget" });
   #timer: number | undefined;
+  /** Pages that searches found in the cache. */
+  #cached = 0;
   #last: { results: Results; milliseconds: number } | null = null;
 
   constructor(root: HTMLElement, button: HTMLButtonElement, index: Index, latency: Latency) {
@@ -76,6 +78,7 @@ export class Inspector {
   /** Takes note of a finished query. */
   record(results: Results, milliseconds: number): void {
     this.#last = { results, milliseconds };
+    this.#cached += results.counters.pagesHit;
     if (!this.#root.hidden) void this.#refresh();
   }
 
@@ -102,7 +105,8 @@ export class Inspector {
     const { fetched: _, bytes: size, ...numbers } = results.counters;
     const counters = Object.entries(numbers).filter(([, value]) => value > 0);
     this.#query.replaceChildren(
-      h("p", { class: "total" }, h("strong", {}, duration(milliseconds)), ` for ${plural(results.hits.length, "result")}`),
+      h("p", { class: "total" }, h("strong", {}, duration(milliseconds)),
+        ` for ${plural(results.hits.length, "result")}, ${duration(workerTime(results))} in the worker`),
       waterfall(results.stages),
       h("dl", { class: "facts" },
         ...counters.flatMap(([name, value]) => fact(counterNames[name as keyof typeof counterNames], count(value))),
@@ -117,12 +121,10 @@ export class Inspector {
   }
 
   #showPages({ fetches, memory, bytes: downloaded, requests }: Status): void {
-    const used = Object.keys(tierNames) as TierName[];
+    const tiers = (Object.keys(tierNames) as TierName[]).filter((tier) => fetches[tier] !== undefined);
+    const parts = [["Page cache", this.#cached] as const, ...tiers.map((tier) => [tierNames[tier], fetches[tier] ?? 0] as const)];
     this.#pages.replaceChildren(
-      composition(used.filter((tier) => tier !== "leader" || fetches.leader !== undefined).map((tier) => {
-        const pages = fetches[tier] ?? 0;
-        return { name: tierNames[tier], value: pages, label: `${count(pages)} · ${bytes(pages * pageBytes)}` };
-      })),
+      composition(parts.map(([name, pages]) => ({ name, value: pages, label: `${count(pages)} · ${bytes(pages * pageBytes)}` }))),
       h("dl", { class: "facts" }, ...fact("Downloaded", `${bytes(downloaded)} in ${plural(requests, "request")}`),
         ...fact("Pages held now", `${count(memory.cachedPages)} of ${count(memory.cacheSlots)}`)));
   }
@@ -191,4 +193,9 @@ export class Inspector {
 
 function fact(name: string, value: string): HTMLElement[] {
   return [h("dt", {}, name), h("dd", {}, value)];
+}
+
+/** From a search's beginning to its last stage's end; the rest is the way there and back. */
+function workerTime({ stages }: Results): number {
+  return Math.max(0, ...stages.map(({ start, ms }) => start + ms));
 }

@@ -110,7 +110,6 @@ function checkManifest(): Promise<Response> {
   const now = Date.now();
   if (checked && now - checked.at < freshFor) return checked.manifest;
   const fetched = fetch(manifestUrl, { cache: "no-cache" }).then(async (response) => {
-    if (response.status === 404) return;  // the site's owner has removed what they don't use
     if (!response.ok) throw new Error(`${manifestUrl}: HTTP ${response.status}`);
     await adopt(response.clone());
     return response;
