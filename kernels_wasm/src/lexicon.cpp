@@ -71,9 +71,8 @@ int32_t Lexicon::open(const Head& head) {
   average_length_ = reader.get<float>();
   const float k1 = reader.get<float>(), b = reader.get<float>();
   if (!reader.ok() || rows_ != head.rows || !(average_length_ >= 0) || isinf(average_length_) || k1 != kBm25K1 || b != kBm25B)
-    return fail(PW_CORRUPT, "index head: LEXI has %u rows, average length %g, k1 %g, b %g, expected %u rows, k1 %g, b %g",
-                rows_, static_cast<double>(average_length_), static_cast<double>(k1), static_cast<double>(b), head.rows,
-                static_cast<double>(kBm25K1), static_cast<double>(kBm25B));
+    return fail(PW_CORRUPT, "index head: LEXI has %u rows, expected %u, an average length and the k1 and b of this format",
+                rows_, head.rows);
   // A term and the one it is coded against: shared bytes, then what differs.
   const auto read_text = [&](std::string_view against, uint32_t& at, uint16_t& bytes) {
     const uint32_t shared = reader.varint();

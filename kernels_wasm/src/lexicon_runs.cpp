@@ -12,23 +12,23 @@ constexpr size_t kMaxRecordBytes = 3 * 5 + kMaxTermBytes + kRecordPostings * 10;
 }  // namespace
 
 void write_run(const InvertedIndex& index, ByteWriter& out) {
-  std::vector<uint32_t> order(index.terms()), postings;
+  std::vector<uint32_t> order(index.terms());
+  std::vector<InvertedIndex::Posting> postings;
   std::iota(order.begin(), order.end(), 0);
   std::sort(order.begin(), order.end(), [&](uint32_t a, uint32_t b) { return index.term(a) < index.term(b); });
   ByteWriter coded;
   for (uint32_t term : order) {
     postings.clear();
-    for (uint32_t i = index.last(term); i != InvertedIndex::kNone; i = index.posting(i).before) postings.push_back(i);
+    for (uint32_t i = index.last(term); i != InvertedIndex::kNone; i = postings.back().before) postings.push_back(index.posting(i));
     std::reverse(postings.begin(), postings.end());
     for (size_t from = 0; from < postings.size(); from += kRecordPostings) {
       const size_t to = std::min<size_t>(from + kRecordPostings, postings.size());
       coded.clear();
       uint32_t before = 0;
       for (size_t i = from; i < to; i++) {
-        const InvertedIndex::Posting& posting = index.posting(postings[i]);
-        coded.varint(posting.row - before);
-        coded.varint(posting.frequency);
-        before = posting.row;
+        coded.varint(postings[i].row - before);
+        coded.varint(postings[i].frequency);
+        before = postings[i].row;
       }
       out.varint(static_cast<uint32_t>(index.term(term).size()));
       out.text(index.term(term));

@@ -88,10 +88,14 @@ void Segmenter::read_word() {
 
 bool Segmenter::read_letter(CodePoint code) {
   if (case_joint(code.value) && !begin_part(Joint::Case, 0, 0)) return false;
+  at_ += code.bytes;
+  if (code.value < 128) {
+    word_[word_bytes_++] = static_cast<char>(is_upper(code.value) ? code.value + 32 : code.value);
+    return true;
+  }
   const Folded folded = fold(code.value);
   memcpy(word_ + word_bytes_, folded.data, folded.bytes);
   word_bytes_ += folded.bytes;
-  at_ += code.bytes;
   return true;
 }
 

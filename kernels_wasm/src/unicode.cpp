@@ -88,11 +88,7 @@ uint32_t encode_utf8(uint32_t code, char* out) {
   return bytes;
 }
 
-CharClass char_class(uint32_t code) {
-  if (code < 128) {
-    if ((code | 32) - 'a' < 26) return CharClass::Letter;
-    return code - '0' < 10 ? CharClass::Digit : CharClass::Separator;
-  }
+CharClass wide_char_class(uint32_t code) {
   if (is_kanji_or_syllable(code)) return CharClass::Bigram;
   const auto& classes = tables().classes;
   const auto after = std::upper_bound(classes.begin(), classes.end(), code,

@@ -22,7 +22,12 @@ CodePoint decode_utf8(std::string_view text, size_t at);
 // Writes at most 4 bytes; returns how many.
 uint32_t encode_utf8(uint32_t code, char* out);
 
-CharClass char_class(uint32_t code);
+CharClass wide_char_class(uint32_t code);  // from 128 on
+inline CharClass char_class(uint32_t code) {
+  if (code >= 128) return wide_char_class(code);
+  if ((code | 32) - 'a' < 26) return CharClass::Letter;
+  return code - '0' < 10 ? CharClass::Digit : CharClass::Separator;
+}
 
 // What a code point is folded to: lower case, compatibility decomposition, no diacritics.
 inline constexpr uint32_t kMaxFoldBytes = 16;
