@@ -96,7 +96,7 @@ class WebKit(Browser):
         ]
         self._screen = Group(command, Path(self._temporary) / "screen")
         try:
-            display = ":" + self._screen.wait_for_line(r"^(\d+)\n")[1]
+            display = ":" + self._screen.wait_for_line(r"(?m)^(\d+)\n")[1]
             options = Options()
             options.binary_location = binary
             options.add_argument("--automation")
