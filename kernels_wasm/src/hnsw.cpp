@@ -60,9 +60,15 @@ void Hnsw::search_level(const HnswQuery& query, Candidate from, uint32_t ef, uin
   while (const Candidate* nearest = beam_.nearest()) {
     const uint32_t row = nearest->row;
     beam_.expand();
+    // The rows of a list not seen yet, their memory asked for first: the cache misses overlap.
+    unseen_.clear();
     for (uint32_t neighbour : links(row, level)) {
       if (visited_[neighbour] == epoch_) continue;
       visited_[neighbour] = epoch_;
+      unseen_.push_back(neighbour);
+    }
+    vectors_.touch(unseen_);
+    for (uint32_t neighbour : unseen_) {
       const float key = vectors_.distance(query, neighbour);
       if (key <= beam_.bound()) beam_.insert(key, neighbour);
     }

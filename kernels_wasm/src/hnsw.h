@@ -86,5 +86,5 @@ class Hnsw {
   Beam beam_;
   HnswQuery query_, neighbour_query_;
   std::vector<Candidate> candidates_;
-  std::vector<uint32_t> chosen_, pool_;
+  std::vector<uint32_t> chosen_, pool_, unseen_;
 };

@@ -4,6 +4,7 @@
 #pragma once
 #include <stdint.h>
 
+#include <span>
 #include <vector>
 
 #include "messages.h"
@@ -25,6 +26,16 @@ class HnswVectors {
   // Smaller is nearer: squared L2 (cosine: of normalised vectors), or minus the inner product.
   float distance(uint32_t a, uint32_t b) const;
   float distance(const HnswQuery& query, uint32_t row) const;
+  // Loads from every cache line of these rows, so that they are near when their distances are taken.
+  void touch(std::span<const uint32_t> rows) const {
+    constexpr uint32_t kCacheLine = 64;
+    int32_t sum = 0;
+    for (uint32_t row : rows) {
+      const int8_t* values = values_.data() + static_cast<size_t>(row) * stride_;
+      for (uint32_t at = 0; at < stride_; at += kCacheLine) sum += values[at];
+    }
+    touched_ = sum;
+  }
   void widen(uint32_t row, HnswQuery& query) const;
   void widen(const float* vector, HnswQuery& query) const;
 
@@ -39,4 +50,5 @@ class HnswVectors {
   PwMetric metric_;
   std::vector<int8_t> values_;           // [rows][stride]
   std::vector<float> scales_, norms_;    // times sqrt 2 under L2; squared norms, 0 for inner products
+  mutable volatile int32_t touched_ = 0; // keeps touch() from being optimised away
 };
