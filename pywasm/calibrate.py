@@ -25,7 +25,8 @@ TARGETS = (0.9, 0.95, 0.98, 0.99)
 USUAL = 0.95  # what a search takes that says nothing
 K = 10
 _QUERIES = 200
-_TRIES = 12  # pairs searched with for a target
+_TRIES = 8  # pairs searched with for a target
+_NOTHING = 0.0005  # of recall: the curve is flat
 _MARGIN = 0.003  # a sample of 2,000 neighbours is not the whole
 _RERANKS = (10, 15, 20, 30, 40, 50, 70, 100, 140, 200, 300, 400)
 _BEAMS = (10, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
@@ -135,10 +136,14 @@ class _Calibrator:
         result = Calibration()
         widths = self._widths()
         reranks = [min(rerank, self._given.rows) for rerank in _RERANKS]
-        by_width = [self._measure(self._effort(width, reranks[-1])) for width in widths]
-        by_rerank = [self._measure(self._effort(widths[-1], rerank)) for rerank in reranks[:-1]]
-        by_rerank.append(by_width[-1])
-        result.most = by_width[-1].recall
+        everything = self._measure(self._effort(widths[-1], reranks[-1]))
+        by_width = self._curve(
+            [self._effort(width, reranks[-1]) for width in widths[:-1]], everything
+        )
+        by_rerank = self._curve(
+            [self._effort(widths[-1], rerank) for rerank in reranks[:-1]], everything
+        )
+        result.most = everything.recall
         reached = [target for target in TARGETS if result.most >= target + _MARGIN]
         for target in reached:
             result.best[target] = self._cheapest(target, by_width, by_rerank)
@@ -151,6 +156,15 @@ class _Calibrator:
             result.lines += self._lines(target, measured, coverage, widths)
         return result
 
+    def _curve(self, efforts: list[Effort], everything: Measured) -> list[Measured]:
+        """Of ascending efforts, up to where more of it gains nothing; `everything` is the last."""
+        curve: list[Measured] = []
+        for effort in efforts:
+            curve.append(self._measure(effort))
+            if curve[-1].recall >= everything.recall - _NOTHING:
+                break
+        return [*curve, everything]
+
     def _widths(self) -> list[int]:
         """Of the search: clusters visited, or beam; the last one is (nearly) everything."""
         if self._plan.kind == "graph":
@@ -161,7 +175,7 @@ class _Calibrator:
         width = 2.0
         while width < self._plan.clusters:
             widths.add(round(width))
-            width *= 1.35
+            width *= 1.5
         return sorted(widths)
 
     def _effort(self, width: int, rerank: int) -> Effort:
@@ -197,7 +211,7 @@ class _Calibrator:
         for wide, deep in product(by_width, by_rerank):
             # The two losses are nearly independent.
             expected = wide.recall * deep.recall / most if most else 0.0
-            if expected >= target - 0.002:
+            if expected >= target + _MARGIN:
                 effort = self._effort(
                     wide.effort.nprobe or wide.effort.ef_search, deep.effort.rerank
                 )

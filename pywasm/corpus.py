@@ -67,11 +67,15 @@ def read_corpus(
 ) -> Corpus:
     """Reads the whole source once. Raises UserError for duplicate ids and wrong dimensions."""
     reader = _Reader(source, encoder, limits, work, notes)
-    with reporter.stage("reading documents", source.total) as stage:
-        for document in source.documents(notes):
-            reader.add(document)
-            stage.advance()
-    return reader.finish(on_duplicate)
+    try:
+        with reporter.stage("reading documents", source.total) as stage:
+            for document in source.documents(notes):
+                reader.add(document)
+                stage.advance()
+        return reader.finish(on_duplicate)
+    except BaseException:
+        reader.close()
+        raise
 
 
 class _Reader:
@@ -106,6 +110,11 @@ class _Reader:
             return
         self._columns.add(document.metadata, rows)
         self._document_ids.append(_hash(document.id))
+
+    def close(self) -> None:
+        self._spool.close()
+        if self._vectors_out is not None:
+            self._vectors_out.close()
 
     def finish(self, on_duplicate: OnDuplicate) -> Corpus:
         self._spool.freeze()
