@@ -62,6 +62,8 @@ PW_EXPORT(pw_drop_resident) int32_t pw_drop_resident(uint32_t section);
 PW_EXPORT(pw_begin) int32_t pw_begin(uint32_t kind, const void* message, uint32_t bytes);
 PW_EXPORT(pw_step) int32_t pw_step(int32_t operation);
 // Pages wanted by an operation that answered PW_NEED: a count, then the page numbers, ascending.
+// They are not reserved: bring what has come and step in one go, before other operations run, and
+// an operation makes progress however small the cache is.
 PW_EXPORT(pw_needed) const uint32_t* pw_needed(int32_t operation);
 PW_EXPORT(pw_result) const void* pw_result(int32_t operation, uint32_t* bytes);
 PW_EXPORT(pw_end) void pw_end(int32_t operation);              // also aborts one that is running

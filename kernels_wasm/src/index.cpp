@@ -7,18 +7,11 @@
 #include "delta.h"
 #include "graph.h"
 #include "ids.h"
+#include "lexicon.h"
 #include "records.h"
 #include "rotate.h"
 #include "rowcode.h"
 #include "status.h"
-#if __has_include("lexicon.h")
-#include "lexicon.h"
-#else
-class Lexicon {
- public:
-  int32_t open(Index&) { return 0; }
-};
-#endif
 
 Index::Index() = default;
 Index::~Index() = default;

@@ -62,6 +62,8 @@ uint8_t* Pages::buffer(uint32_t page) {
     return place;
   }
   if (where_[page] != kNone) return slot_bytes(where_[page]);
+  // What was pinned when the budget shrank can go now.
+  if (slots_.size() >= slots_allowed_ + kChunkSlots) fit_budget();
   const uint32_t slot = take_slot();
   if (slot == kNone) return nullptr;
   slots_[slot].page = page;
