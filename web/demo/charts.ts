@@ -16,20 +16,26 @@ export function waterfall(stages: readonly Stage[]): HTMLElement {
   }));
 }
 
-export interface Part { name: string; value: number; label: string }
+export interface Part {
+  /** Class of the part's colour, the same in every drawing. */
+  key: string;
+  name: string;
+  value: number;
+  label: string;
+}
 
 /** Parts of a whole as one bar and a legend. Parts of 0 are named, so that a tier not in use shows. */
 export function composition(parts: readonly Part[]): HTMLElement {
   const whole = parts.reduce((sum, { value }) => sum + value, 0);
   return h("div", { class: "composition" },
-    h("div", { class: "whole", "aria-hidden": "true" }, ...parts.map(({ value }, place) => {
+    h("div", { class: "whole", "aria-hidden": "true" }, ...parts.map(({ key, value }) => {
       if (value === 0) return null;
-      const part = h("span", { class: `part part-${place}` });
+      const part = h("span", { class: `part part-${key}` });
       setShare(part, "--share", value / whole);
       return part;
     })),
-    h("ul", { class: "legend" }, ...parts.map(({ name, label }, place) =>
-      h("li", {}, h("span", { class: `key part-${place}`, "aria-hidden": "true" }), h("span", { class: "name" }, name), h("span", { class: "value" }, label)))));
+    h("ul", { class: "legend" }, ...parts.map(({ key, name, label }) =>
+      h("li", {}, h("span", { class: `key part-${key}`, "aria-hidden": "true" }), h("span", { class: "name" }, name), h("span", { class: "value" }, label)))));
 }
 
 /** A line over the newest samples, oldest left, with the height of the largest. */

@@ -98,7 +98,11 @@ export class Facets {
     const fill = (typed: string): void => {
       const wanted = typed.trim().toLocaleLowerCase();
       const chosen = this.#selection(column.name).values;
-      const found = values.filter((value) => value.toLocaleLowerCase().includes(wanted));
+      const at = new Map(values.map((value) => [value, value.toLocaleLowerCase().indexOf(wanted)]));
+      const found = [
+        ...values.filter((value) => at.get(value) === 0),  // what begins so comes first
+        ...values.filter((value) => (at.get(value) ?? -1) > 0),
+      ];
       const ordered = [...found.filter((value) => chosen.has(value)), ...found.filter((value) => !chosen.has(value))];
       list.replaceChildren(...ordered.slice(0, listed).map((value) => this.#option(column.name, value)));
       note.textContent = found.length === 0 ? `Nothing contains “${typed.trim()}”`

@@ -1,7 +1,7 @@
 /** The inspector: what the last query did, where its pages came from, and what the index holds. */
 
 import type { Counters, Index, Results, Status, TierName } from "../src/pywasm.ts";
-import { composition, meter, sparkline, waterfall } from "./charts.ts";
+import { composition, meter, sparkline, waterfall, type Part } from "./charts.ts";
 import { h } from "./dom.ts";
 import { bytes, count, duration, percent, plural } from "./format.ts";
 import type { Latency } from "./latency.ts";
@@ -122,9 +122,11 @@ export class Inspector {
 
   #showPages({ fetches, memory, bytes: downloaded, requests }: Status): void {
     const tiers = (Object.keys(tierNames) as TierName[]).filter((tier) => fetches[tier] !== undefined);
-    const parts = [["Page cache", this.#cached] as const, ...tiers.map((tier) => [tierNames[tier], fetches[tier] ?? 0] as const)];
+    const part = (key: string, name: string, pages: number): Part => ({
+      key, name, value: pages, label: `${count(pages)} · ${bytes(pages * pageBytes)}`,
+    });
     this.#pages.replaceChildren(
-      composition(parts.map(([name, pages]) => ({ name, value: pages, label: `${count(pages)} · ${bytes(pages * pageBytes)}` }))),
+      composition([part("cache", "Page cache", this.#cached), ...tiers.map((tier) => part(tier, tierNames[tier], fetches[tier] ?? 0))]),
       h("dl", { class: "facts" }, ...fact("Downloaded", `${bytes(downloaded)} in ${plural(requests, "request")}`),
         ...fact("Pages held now", `${count(memory.cachedPages)} of ${count(memory.cacheSlots)}`)));
   }
@@ -155,6 +157,7 @@ export class Inspector {
     this.#facts.replaceChildren(
       ...fact("Passages", count(status.rows)), ...(status.deleted > 0 ? fact("Deleted", count(status.deleted)) : []),
       ...fact("Kind", site.kind), ...fact("Vectors", `${count(site.dim)} × ${site.dtype}`), ...fact("Metric", site.metric),
+      ...(site.kind === "flat" ? [] : fact("Codes", plural(site.codeBits, "bit") + " a dimension")), ...fact("Recall aimed at", "95 %"),
       ...fact("Encoder", site.encoder?.name ?? "none"), ...fact("Storage led by", status.leader ? "this tab" : "another tab"),
       ...fact("Generation", status.generation.slice(0, 12)));
   }

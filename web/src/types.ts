@@ -184,6 +184,8 @@ export interface Site {
   metric: Metric;
   dtype: Dtype;
   kind: "flat" | "scan" | "clusters" | "graph";
+  /** Bits a dimension of the codes that are scanned in memory. */
+  codeBits: number;
   keyword: boolean;
   columns: Column[];
   suggestions: Suggestion[];
