@@ -13,6 +13,8 @@ type Message =
 
 /** How long the leader may take to answer before the site is asked instead, ms. */
 const PATIENCE_MS = 1000;
+/** How long to wait for word of what it has, ms. */
+const GREETING_MS = 200;
 
 export function channelName(index: string, generation: string): string {
   return `pywasm-pages ${generation} ${index}`;
@@ -41,11 +43,18 @@ export class LeaderStore implements PageStore {
   readonly #replaced: Promise<PageStore>;
   #bitmap: Uint8Array = new Uint8Array();
   #last = 0;
+  #heard: () => void = () => undefined;
+  /** Settles when it is known what the leader has, or after a moment (it may be frozen). */
+  readonly ready: Promise<void>;
 
   /** `replaced` settles with the store of this tab when it has become the leader. */
   constructor(channel: BroadcastChannel, replaced: Promise<PageStore>) {
     this.#channel = channel;
     this.#replaced = replaced;
+    this.ready = new Promise((resolve) => {
+      this.#heard = resolve;
+      setTimeout(resolve, GREETING_MS);
+    });
     channel.addEventListener("message", this.#receive);
     channel.postMessage({ type: "hello", from: this.#self } satisfies Message);
   }
@@ -86,7 +95,10 @@ export class LeaderStore implements PageStore {
   }
 
   #receive = ({ data }: MessageEvent<Message>): void => {
-    if (data.type === "have") this.#bitmap = data.bitmap;
+    if (data.type === "have") {
+      this.#bitmap = data.bitmap;
+      this.#heard();
+    }
     if (data.type === "pages" && data.to === this.#self) this.#answers.get(data.id)?.(data.pages);
   };
 }

@@ -69,6 +69,7 @@ async function openOpfs(index: string, generation: string, pages: number, change
     let replace: (own: PageStore) => void = () => undefined;
     const follower = new LeaderStore(channel, new Promise((resolve) => (replace = resolve)));
     store = follower;
+    await follower.ready;
     void holdLock(lock, "exclusive", waiting.signal).then(async (granted) => {
       release = granted;
       const own = await lead();
