@@ -23,6 +23,7 @@ from pywasm.corpus import Corpus, OnDuplicate, check_vectors, chunk_limits, read
 from pywasm.documents import Notes, Source
 from pywasm.embedding import embed_corpus
 from pywasm.encoder import Encoder, load_encoder
+from pywasm.engine_instance import ENGINE_WASM
 from pywasm.errors import UserError
 from pywasm.index_build import BuiltIndex, GivenGraph, IndexInput
 from pywasm.manifest import EncoderInfo, LicenceInfo, Manifest, Suggestion
@@ -76,6 +77,10 @@ def build_site(options: BuildOptions, reporter: Reporter) -> dict[str, object]:
     notes = Notes()
     if options.site.exists() and not options.site.is_dir():
         raise UserError(f"{options.site}: is a file; choose a folder for the site with -o")
+    if not ENGINE_WASM.is_file():
+        raise UserError(
+            f"{ENGINE_WASM}: the engine is not built; run `make build` in a checkout of pywasm"
+        )
     with reporter.running(), _work_folder(options.site) as work:
         source = open_source(options.source, options.source_options)
         encoder = _encoder(options, source, reporter)

@@ -4,7 +4,7 @@ import json
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
@@ -104,7 +104,9 @@ def build(
     ] = None,
     base_url: Annotated[
         str,
-        typer.Option(help="What stands before a file's path in links.", rich_help_panel=_SOURCE),
+        typer.Option(
+            help="Address of the folder, for links to the files.", rich_help_panel=_SOURCE
+        ),
     ] = "",
     documents: Annotated[
         Path | None,
@@ -296,16 +298,22 @@ def root(
 
 def main() -> None:
     """The `pywasm` command: what a person can mend is one red line and exit status 2."""
+    from pywasm.engine_instance import EngineError
+
     try:
         app()
     except UserError as error:
-        line = f"[bold red]error:[/bold red] {_plain(str(error))}"
-        _errors.print(line, highlight=False, soft_wrap=True)
-        sys.exit(2)
+        _fail(str(error))
+    except EngineError as error:
+        _fail(f"the engine refused ({error.status.name}): {error}")
+    except OSError as error:  # a full disk, a folder that may not be written
+        _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
 
 
-def _plain(text: str) -> str:
-    return " ".join(text.split()).replace("[", r"\[")
+def _fail(message: str) -> NoReturn:
+    text = " ".join(message.split()).replace("[", r"\[")
+    _errors.print(f"[bold red]error:[/bold red] {text}", highlight=False, soft_wrap=True)
+    sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -28,7 +28,8 @@ class FolderSource:
     """Files in the order of their paths. A document's id is its path below the folder.
 
     `include` and `exclude` are globs over that path ('**' crosses folders); hidden files and
-    folders are left out. `base_url` stands before the path in links.
+    folders are left out. `base_url` stands before the path in links; without it there are
+    none, because nobody knows where the files are to be had.
     """
 
     dim: int | None = None
@@ -74,7 +75,7 @@ class FolderSource:
             id=path,
             origin=str(file),
             title=title or file.stem,
-            url=self._base_url + quote(path),
+            url=self._base_url + quote(path) if self._base_url else "",
             blocks=_with_first(first, blocks),
             metadata=_folder_of(path),
         )

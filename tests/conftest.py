@@ -84,12 +84,16 @@ def write_documents(folder: Path) -> Path:
 def built_site(tmp_path_factory: pytest.TempPathFactory, session_cache: Path) -> Path:
     """A site of DOCUMENTS, made by the real engine and MiniLM. Not to be written to."""
     from pywasm.build import BuildOptions, build_site
+    from pywasm.sources import SourceOptions
 
     folder = tmp_path_factory.mktemp("built")
     source = write_documents(folder / "documents")
     site = folder / "site"
     reporter = Reporter(Console(quiet=True), quiet=True)
-    build_site(BuildOptions(source=source, site=site, title="Notes", bundle=False), reporter)
+    links = SourceOptions(base_url="https://example.org/")
+    build_site(
+        BuildOptions(source, site, links, title="Notes", language="en", bundle=False), reporter
+    )
     return site
 
 

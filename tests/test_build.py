@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from pywasm.brute_force import exact_neighbours, recall
-from pywasm.build import BuildOptions, build_site
+from pywasm.build import BuildOptions, build_site, watch_and_build
 from pywasm.encoder import Encoder
 from pywasm.engine import Engine, EngineError
 from pywasm.errors import UserError
@@ -23,6 +23,7 @@ from pywasm.page_files import shard_pages
 from pywasm.progress import Reporter
 from pywasm.sources import SourceOptions
 from pywasm.sources_table import Columns
+from pywasm.verify import verify_site
 from tests.conftest import DOCUMENTS, write_documents
 
 
@@ -57,7 +58,7 @@ def test_words_are_found_and_records_say_where_they_come_from(built_site: Path) 
     (record,) = engine.records(engine.search_text("lettuce", 1).rows.tolist())
     payload = json.loads(record.payload)
     assert "Slugs eat young lettuce" in record.text
-    assert payload["title"] == "Garden" and payload["url"] == "garden.html"
+    assert payload["title"] == "Garden" and payload["url"] == "https://example.org/garden.html"
     (record,) = engine.records(engine.search_text("strptime", 1).rows.tolist())
     assert json.loads(record.payload)["anchor"] == "dates"
     assert json.loads(record.payload)["metadata"] == {"folder": "guide"}
@@ -348,3 +349,63 @@ def test_ctrl_c_ends_cleanly(tmp_path: Path, fresh_cache: Path) -> None:
     assert "Traceback" not in errors
     assert not list((fresh_cache / "work").iterdir())
     assert not (tmp_path / "s" / "manifest.json").exists()
+
+
+def test_the_page_carries_the_title_and_stays_when_it_is_ones_own(
+    tmp_path: Path, quiet: Reporter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = tmp_path / "bundle"
+    (bundle / "demo").mkdir(parents=True)
+    script = '<script type="module" src="pywasm/demo/demo.js"></script>'
+    template = f'<html lang="en"><head><title>Search</title></head>{script}</html>'
+    (bundle / "index.html").write_text(template)
+    (bundle / "sw.js").write_text("1")
+    (bundle / "demo" / "demo.js").write_text("2")
+    monkeypatch.setattr("pywasm.assets.BUNDLE", bundle)
+    np.save(tmp_path / "v.npy", vectors_of(20))
+    site = tmp_path / "site"
+    options = BuildOptions(tmp_path / "v.npy", site, title="A < B", language="de")
+    build_site(options, quiet)
+    page = (site / "index.html").read_text()
+    assert "<title>A &lt; B</title>" in page and '<html lang="de"' in page
+    assert {asset.file for asset in read_manifest(site).assets} == {
+        "index.html",
+        "sw.js",
+        "pywasm/demo/demo.js",
+    }
+    (bundle / "sw.js").unlink()
+    (site / "index.html").write_text("my own")
+    result = build_site(options, quiet)
+    assert (site / "index.html").read_text() == "my own"
+    assert "a page of your own" in str(result["warnings"])
+    assert not (site / "sw.js").exists()
+    assert verify_site(site, 0, quiet)["problems"] == []
+
+
+def test_without_the_bundle_it_is_said_how_to_get_it(
+    tmp_path: Path, quiet: Reporter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pywasm.assets.BUNDLE", tmp_path / "nowhere")
+    np.save(tmp_path / "v.npy", vectors_of(20))
+    with pytest.raises(UserError, match=r"`make build`.*--no-bundle"):
+        build_site(BuildOptions(tmp_path / "v.npy", tmp_path / "site"), quiet)
+    assert not (tmp_path / "site" / "manifest.json").exists()
+
+
+def test_watching_builds_again_and_survives_a_mistake(
+    tmp_path: Path, quiet: Reporter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "t.jsonl"
+    source.write_text('{"vector": [1, 2]}\n')
+    columns = SourceOptions(columns=Columns(vector="vector"))
+    options = BuildOptions(source, tmp_path / "site", columns, bundle=False)
+    build_site(options, quiet)
+    contents = iter(["{broken", '{"vector": [1, 2]}\n{"vector": [2, 1]}\n'])
+
+    def change(paths: list[Path], before: object, pause: float = 0) -> dict[str, tuple[int, int]]:
+        assert paths == [source]
+        source.write_text(next(contents))
+        return {}
+
+    monkeypatch.setattr("pywasm.build.wait_for_change", change)
+    assert next(watch_and_build(options, quiet))["rows"] == 2

@@ -23,7 +23,7 @@ def test_any_flipped_byte_is_noticed(built_site: Path) -> None:
     for place in range(0, len(data) - 1, 7):
         damaged = bytearray(data)
         damaged[place] ^= 1
-        with pytest.raises(UserError, match="damaged|newer pywasm"):
+        with pytest.raises(UserError, match=r"damaged|newer pywasm"):
             parse_manifest(bytes(damaged), "test")
 
 
