@@ -1,4 +1,4 @@
-"""The sites the tests drive: one of real documents with an encoder, one of vectors with known answers."""
+"""The sites the tests drive: real documents with an encoder, and vectors with known answers."""
 
 from __future__ import annotations
 

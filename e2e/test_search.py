@@ -84,7 +84,7 @@ def test_filters(browser: Browser, host: Host, vector_site: VectorSite, tab: Tab
         assert all(passing[int(one.removeprefix("row-"))] for one in ids), filter_
         assert recall(ids, vector_site.nearest(query, 10, passing)) >= 0.9, filter_
     assert client.search(query, filter={"category": "purple"})["hits"] == []
-    words = client.search("shared7", mode="keyword", k=200, filter={"category": "blue"})
+    words = client.search("shared8", mode="keyword", k=200, filter={"category": "blue"})
     assert words["hits"] and {hit["metadata"]["category"] for hit in words["hits"]} == {"blue"}
 
 

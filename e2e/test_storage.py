@@ -60,14 +60,17 @@ def test_denied(tabbed: Browser, host: Host, tab: Tab, denied: str, tier: str) -
         client.wait_filled()
 
 
-def test_changes_need_a_place(chromium: Browser, host: Host, tab: Tab) -> None:
-    """Where nothing can be kept an insert says so; it is not silently lost."""
+def test_changes_without_a_place(chromium: Browser, host: Host, tab: Tab) -> None:
+    """Where nothing can be kept, changes hold for the page, and status() says that is all."""
     host.faults.change[WORKER] = prelude(NO_OPFS + NO_IDB)
     client = tab(chromium, host)
     client.open("/")
-    with pytest.raises(PageError) as caught:
-        client.insert([{"id": "new", "vector": unit(0)}])
-    assert caught.value.code == "storage" and "IndexedDB" in str(caught.value)
+    client.insert([{"id": "new", "vector": unit(0), "text": "platypus"}])
+    assert client.ids("platypus") == ["new"]
+    storage = client.status()["storage"]
+    assert (storage["tier"], storage["persisted"]) == ("memory", False)
+    client.load()
+    client.open("/")
     assert client.call("get", ["new"]) == [None]
 
 

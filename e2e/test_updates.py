@@ -78,9 +78,8 @@ def test_an_id_twice(chromium: Browser, host: Host, tab: Tab) -> None:
         ({"id": "x", "vector": [0.0] * DIM}, "zero"),
         ({"id": "", "vector": [1.0] * DIM}, "non-empty"),
         ({"id": "x", "vector": [1.0] * DIM, "metadata": {"year": "old"}}, "year"),
-        ({"id": "x", "vector": [1.0] * DIM, "metadata": {"size": 3}}, "size"),
     ],
-    ids=["dimension", "zero", "no-id", "type", "column"],
+    ids=["dimension", "zero", "no-id", "type"],
 )
 def test_rows_that_cannot_be(
     chromium: Browser, host: Host, tab: Tab, row: dict[str, object], message: str
