@@ -17,7 +17,11 @@ float bm25_idf(uint32_t rows, uint32_t document_frequency) {
 }
 
 uint8_t encode_postings(std::span<const uint32_t> rows, const uint8_t* impacts, ByteWriter& out) {
-  const auto varint_bytes = [](uint32_t value) { return value < 1 << 7 ? 1 : value < 1 << 14 ? 2 : value < 1 << 21 ? 3 : value < 1 << 28 ? 4 : 5; };
+  const auto varint_bytes = [](uint32_t value) {
+    size_t bytes = 1;
+    for (; value >= 128; value >>= 7) bytes++;
+    return bytes;
+  };
   uint32_t before = PostingCursor::kEnd;
   uint8_t greatest = 0;
   for (size_t from = 0; from < rows.size(); from += kPostingBlock) {
