@@ -4,7 +4,7 @@ import { transfer } from "comlink";
 import { compileEngine, Connection } from "./connection.ts";
 import { aborted, fromPlain, PywasmError, throwIfAborted } from "./error.ts";
 import { fetchManifest } from "./network.ts";
-import { forgetOffline, registerOffline } from "./offline.ts";
+import { forgetOffline, keepStored, registerOffline } from "./offline.ts";
 import { packRows } from "./pack.ts";
 import type { Answer, HostEvent, Method, OpenRequest } from "./protocol.ts";
 import type {
@@ -204,9 +204,11 @@ async function openIn(connecting: Promise<Connection>, number: number, request: 
   const connection = await connecting;
   const { onProgress } = options;
   const call = ++lastNumber;
-  if (onProgress) {
+  if (onProgress || options.offline) {
     connection.listen((event) => {
-      if (event.kind === "progress" && event.index === number) onProgress(event.event);
+      if (event.kind !== "progress" || event.index !== number) return;
+      onProgress?.(event.event);
+      if (options.offline && event.event.status === "ready") void keepStored();
     });
   }
   const module = await compiling;

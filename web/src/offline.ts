@@ -12,6 +12,16 @@ export async function registerOffline(site: string): Promise<void> {
   } catch { /* see above */ }
 }
 
+/**
+ * Asks the browser to keep what is stored when space runs short. Only for a site that is meant to
+ * work offline: Firefox asks the visitor.
+ */
+export async function keepStored(): Promise<void> {
+  try {
+    if (!(await navigator.storage?.persisted?.())) await navigator.storage?.persist?.();
+  } catch { /* Refused: the data stays as long as there is space. */ }
+}
+
 /** Removes the site's service worker and all it has stored. */
 export async function forgetOffline(site: string): Promise<void> {
   const registration = await navigator.serviceWorker?.getRegistration(site).catch(() => undefined);
