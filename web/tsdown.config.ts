@@ -1,4 +1,4 @@
-import { defineConfig } from "tsdown";
+import { defineConfig, type UserConfig } from "tsdown";
 
 const shared = {
   outDir: "../pywasm/_web",
@@ -10,7 +10,7 @@ const shared = {
   fixedExtension: false,
   hash: false,
   deps: { alwaysBundle: ["comlink", "idb"], onlyBundle: false },
-} as const;
+} satisfies UserConfig;
 
 // Three files and no shared chunks: a page asks for pywasm.js, which starts worker.js. What both
 // need is small and is in both.

@@ -19,6 +19,8 @@ export class Changes {
   readonly #index: string;
   /** Null where nothing can be stored: changes then live as long as the index is open. */
   readonly #database: Database | null;
+  /** Entries are applied one after another, whoever brings them. */
+  #queue: Promise<unknown> = Promise.resolve();
   /** The last log entry that the engine has. */
   applied = 0;
 
@@ -38,20 +40,18 @@ export class Changes {
     }
   }
 
-  /** Applies what other tabs (or earlier visits) have logged; the answer is whether there was anything. */
-  async catchUp(base: Base): Promise<boolean> {
-    let any = false;
-    while (this.#database) {
-      const entries = await this.#database.entries(this.applied, PAGE);
-      if (entries.length === 0) break;
-      for (const { number, entry } of entries) {
-        if (number <= this.applied) continue;  // another catch-up was faster
-        await apply(base, entry);
-        this.applied = number;
-        any = true;
+  /** Applies what other tabs (or earlier visits) have logged. */
+  catchUp(base: Base): Promise<void> {
+    return this.#inTurn(async () => {
+      while (this.#database) {
+        const entries = await this.#database.entries(this.applied, PAGE);
+        if (entries.length === 0) return;
+        for (const { number, entry } of entries) {
+          await apply(base, entry);
+          this.applied = number;
+        }
       }
-    }
-    return any;
+    });
   }
 
   /** Adds rows, all or none. */
@@ -85,8 +85,20 @@ export class Changes {
         throw new PywasmError("storage", `the change could not be stored: ${String(cause)}; nothing was changed`, { cause });
       }
     }
-    for (const entry of entries) await apply(base, entry);
-    if (last > 0) this.applied = last;
+    await this.#inTurn(async () => {
+      for (const [index, entry] of entries.entries()) {
+        const number = last - entries.length + 1 + index;  // one transaction numbers in a row
+        if (this.#database && number <= this.applied) continue;  // a catch-up was faster
+        await apply(base, entry);
+        if (this.#database) this.applied = number;
+      }
+    });
+  }
+
+  #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const turn = this.#queue.then(work);
+    this.#queue = turn.catch(() => undefined);
+    return turn;
   }
 }
 

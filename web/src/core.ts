@@ -1,4 +1,5 @@
 /** One open index as the worker sees it: which generation is used, what calls do with it, what goes on in between. */
+import type { Base } from "./base.ts";
 import { Changes } from "./changes.ts";
 import { buildGeneration, placePages } from "./compact.ts";
 import { Database, type Meta } from "./database.ts";
@@ -136,7 +137,7 @@ export class Core {
   }
 
   /** Opens `opened` (null: an index that is all changes) and makes it the session that calls use. */
-  async #adopt(engine: Engine, opened: Opened | null, known: { full?: Meta["full"] | undefined; local?: LocalPages } = {}): Promise<void> {
+  async #adopt(engine: Engine, opened: Opened | null, known: { full?: Meta["full"] | undefined; local?: LocalPages; changes?: Changes } = {}): Promise<void> {
     const { name, options } = this.#request;
     if (opened) engine.open(opened.head, 0);
     else {
@@ -154,6 +155,7 @@ export class Core {
     this.#fresh = false;
     const before = this.#session as Session | undefined;
     this.#session = session;
+    if (known.changes) this.#changes = known.changes;
     this.site = { ...describeSite(opened.manifest) };
     void before?.close();
     const isFull = known.full?.generation === generation && Date.now() - known.full.at < FULL_MS;
@@ -186,9 +188,8 @@ export class Core {
       this.#local = current?.local ?? false;
       opened = current?.manifest ? this.#parse(engine, current.manifest) : null;
     }
-    this.#changes = new Changes(this.#request.name, this.#database);
     this.#available = null;
-    await this.#adopt(engine, opened);
+    await this.#adopt(engine, opened, { changes: new Changes(this.#request.name, this.#database) });
     await this.#changes.catchUp(this.#session.base);
     this.#session.budget.apply();
   }
@@ -272,17 +273,21 @@ export class Core {
   // --- changing
 
   insert(rows: PackedRows, replace: boolean, signal: AbortSignal): Promise<void> {
-    return this.#changing(signal, (session) => this.#changes.insert(session.base, rows, replace, signal));
+    return this.#changing(signal, (changes, base) => changes.insert(base, rows, replace, signal));
   }
 
   delete(ids: readonly string[], signal: AbortSignal): Promise<number> {
-    return this.#changing(signal, (session) => this.#changes.delete(session.base, ids, signal));
+    return this.#changing(signal, (changes, base) => changes.delete(base, ids, signal));
   }
 
-  async #changing<T>(signal: AbortSignal, work: (session: Session) => Promise<T>): Promise<T> {
+  async #changing<T>(signal: AbortSignal, work: (changes: Changes, base: Base) => Promise<T>): Promise<T> {
     const session = this.#current();
-    const result = await session.use(() => this.#changes.exclusively(session.base, signal, () => work(session)));
-    session.budget.apply();
+    const changes = this.#changes;
+    const { base } = session;
+    const result = await session.use(() => changes.exclusively(base, signal, () => work(changes, base)));
+    // A new generation may have come meanwhile: it gets the change from the log.
+    if (session !== this.#session) await this.#changes.catchUp(this.#session.base);
+    this.#session.budget.apply();
     this.#tell({ type: "log" });
     this.#considerCompaction();
     return result;
@@ -300,14 +305,15 @@ export class Core {
   async compact(signal: AbortSignal): Promise<void> {
     clearTimeout(this.#compactTimer);
     const session = this.#current();
-    await session.use(() => this.#changes.exclusively(session.base, signal, async () => {
+    const changes = this.#changes;
+    await session.use(() => changes.exclusively(session.base, signal, async () => {
       const { deltaRows, deleted } = session.base.engine.info();
-      if (deltaRows + deleted === 0) return;
-      await this.#compact(session, signal);
+      // Another tab may have done it while this one waited for its turn.
+      if (deltaRows + deleted > 0 && session === this.#session) await this.#compact(session, changes.applied, signal);
     }));
   }
 
-  async #compact(session: Session, signal: AbortSignal): Promise<void> {
+  async #compact(session: Session, applied: number, signal: AbortSignal): Promise<void> {
     const { name, options } = this.#request;
     const kinds = !this.#database || options.storage === "memory" ? [] : (options.storage ?? (["opfs", "indexeddb"] as const));
     const total = session.base.engine.info();
@@ -325,12 +331,11 @@ export class Core {
       await placePages(order, staging.store, target.store);
       throwIfAborted(signal);
       const manifest = new TextEncoder().encode(opened.text).buffer as ArrayBuffer;
-      await this.#database?.compacted({ generation, manifest, local: true }, this.#changes.applied);
+      await this.#database?.compacted({ generation, manifest, local: true }, applied);
       this.#local = true;
       const changes = new Changes(name, this.#database);
-      changes.applied = this.#changes.applied;
-      await this.#adopt(await Engine.create(this.#module), opened, { local: target });
-      this.#changes = changes;
+      changes.applied = applied;
+      await this.#adopt(await Engine.create(this.#module), opened, { local: target, changes });
       this.#tell({ type: "generation" });
     } finally {
       await staging.close();
