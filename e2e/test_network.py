@@ -91,8 +91,9 @@ def test_the_fill_goes_on_where_it_was(chromium: Browser, host: Host, tab: Tab) 
     answered: list[str] = []
 
     def down(path: str) -> bool:
-        if path.endswith(".bin"):
-            answered.append(path)
+        if not path.endswith(".bin"):
+            return False
+        answered.append(path)
         return len(answered) > 2
 
     host.faults.down = down

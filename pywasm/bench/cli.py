@@ -43,7 +43,9 @@ def search(
     ] = None,
 ) -> None:
     """Search: latency, recall, memory, first visit, inserts, filters, build time, size."""
+    # Into a file or a pipe nothing is folded.
     console = Console()
+    console = console if console.is_terminal else Console(width=200)
     try:
         from . import table
         from .search import Options, run, selected

@@ -19,6 +19,10 @@ from .browsers.chromium import Chromium
 from .core import Samples
 from .server import Server
 
+# What a page with little memory and a slow line asks of a large index: the codes of clusters are a
+# third of what a graph holds.
+SMALL = ("--index", "clusters")
+
 PAGES = Path(__file__).resolve().parent / "pages"
 
 
@@ -40,7 +44,7 @@ class Context:
     @property
     def synthetic_rows(self) -> int:
         """Rows of the in-memory cases: fewer in a quick run, as the peers' indexes take minutes."""
-        return 10_000 if self.quick else 50_000
+        return 5_000 if self.quick else 50_000
 
     @property
     def size(self) -> str:
@@ -76,8 +80,15 @@ class Context:
 
     @functools.cached_property
     def synthetic_site(self) -> str:
-        """The synthetic vectors as a site."""
+        """The synthetic vectors as a site, everything left to `pywasm build`."""
         return self._build("synthetic", self.synthetic.base, None)
+
+    @functools.cached_property
+    def synthetic_fine_site(self) -> str:
+        """The same with vectors of f16: int8 ones, the usual choice, end short of recall 0.99
+        where neighbours lie this close together.
+        """
+        return self._build("synthetic-f16", self.synthetic.base, None, "--dtype", "f16")
 
     @functools.cached_property
     def filter_site(self) -> str:
@@ -96,23 +107,26 @@ class Context:
     @functools.cached_property
     def wordnet_site(self) -> str:
         """The WordNet vectors alone."""
-        return self._build("wordnet-vectors", self.wordnet[0].base, None)
+        return self._build("wordnet-vectors", self.wordnet[0].base, None, *SMALL)
 
     @functools.cached_property
     def wordnet_text_site(self) -> str:
         """The WordNet vectors with their texts, as a visitor would find them."""
         vectors, texts = self.wordnet
         documents = ({"id": str(row), "text": text} for row, text in enumerate(texts))
-        return self._build("wordnet-text", vectors.base, documents)
+        return self._build("wordnet-text", vectors.base, documents, *SMALL)
 
     def _build(
-        self, name: str, vectors: data.Floats, documents: Iterable[Mapping[str, Any]] | None
+        self,
+        name: str,
+        vectors: data.Floats,
+        documents: Iterable[Mapping[str, Any]] | None,
+        *options: str,
     ) -> str:
         self.step(f"building the site {name} ({len(vectors):,} vectors)")
         source = sites.save(self.work / "sources" / name, vectors, documents)
-        options = (
-            [] if documents is None else ["--documents", str(source.parent / "documents.jsonl")]
-        )
+        if documents is not None:
+            options += ("--documents", str(source.with_name("documents.jsonl")))
         sites.build(source, self.work / name, *options)
         return name
 

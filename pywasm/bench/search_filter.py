@@ -9,7 +9,7 @@ from . import data
 from .context import Context
 from .core import Subject, interleave
 from .engines import InPage, Setting, choose
-from .search_memory import OURS
+from .search_memory import ALL_IN_MEMORY, OURS, RECALLS
 from .statistics import recall
 
 SHARES = {"0.1": 1, "1": 10, "10": 100, "50": 500}  # per cent: buckets of 1,000
@@ -23,9 +23,13 @@ def filters(context: Context) -> None:
     site = context.filter_site
     page = context.browser.new_page()
     page.goto(f"{context.server.url}/bench/")
-    options = context.open_options(site, thread="inline", storage="memory")
+    options = context.open_options(
+        site, thread="inline", storage="memory", memory=ALL_IN_MEMORY, fill=False
+    )
     engine = InPage(page, "filter", OURS)
     engine.start("pywasm", options, context.url("synthetic/queries.f32"), vectors.base.shape[1])
+    for _ in range(3):
+        engine.run({"recall": RECALLS[-1]}, 0, len(vectors.queries))
 
     chosen: dict[str, Setting] = {}
     for name, passing in {"none": 1000, **SHARES}.items():

@@ -16,7 +16,7 @@ OURS = "pywasm"
 
 def show(result: Result, console: Console) -> None:
     """Print the figures and the goals of a result."""
-    console.print(Group(figures(result.rows), "", goals(judge(result.rows))))
+    console.print(Group(figures(result.rows, console.width), "", goals(judge(result.rows))))
     noise = result.environment.get("noise", {})
     if {"before", "after"} <= noise.keys():
         before, after = noise["before"], noise["after"]
@@ -36,34 +36,37 @@ def number(value: float) -> str:
     return f"{value:.{digits}f}"
 
 
-def figures(rows: Sequence[Row]) -> Table:
-    """One line a figure. The ratio is ours to the peer's: below 1 we need less."""
-    table = Table(
-        title=rows[0].suite if rows else None, title_justify="left", box=None, pad_edge=False
-    )
+def figures(rows: Sequence[Row], width: int = 200) -> Table:
+    """One line a figure. The ratio is ours to the peer's: below 1 we need less. What does not fit
+    a narrow terminal is in result.json.
+    """
+    table = Table(title="figures", title_justify="left", box=None, pad_edge=False)
     for name in ("case", "metric", "engine"):
         table.add_column(name, no_wrap=True)
-    for name in ("median", "95 %", "p99", "bound", "ours/its"):
+    wide = width >= 120
+    for name in ("median", *(("95 %",) if wide else ()), "p99", "bound", "ours/its"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("setting, note", overflow="fold")
+    if wide:
+        table.add_column("setting, note", overflow="fold")
     ours = {(row.case, row.metric): row for row in rows if row.engine == OURS}
     order = {(row.case, row.metric): place for place, row in reversed(list(enumerate(rows)))}
     previous: tuple[str, str] | None = None
     for row in sorted(rows, key=lambda row: (order[row.case, row.metric], row.engine != OURS)):
         key = (row.case, row.metric)
-        peer = row.engine != OURS and key in ours and row.median > 0
-        table.add_row(
+        share = row.metric == "recall@10"
+        compared = row.engine != OURS and key in ours and row.median > 0 and not share
+        cells = [
             row.case if previous is None or previous[0] != row.case else "",
-            f"{row.metric}" if previous != key else "",
+            row.metric if previous != key else "",
             row.engine,
-            f"{number(row.median)} {row.unit}".strip(),
-            f"{number(row.low)}-{number(row.high)}" if row.samples > 1 else "",
-            number(row.p99) if row.samples > 1 and row.metric != "recall@10" else "",
+            f"{row.median:.4f}" if share else f"{number(row.median)} {row.unit}".strip(),
+            *([f"{number(row.low)}-{number(row.high)}" if row.samples > 1 else ""] if wide else []),
+            number(row.p99) if row.samples > 1 and not share else "",
             number(row.bound) if row.bound is not None else "",
-            f"{ours[key].median / row.median:.2f}" if peer else "",
-            ", ".join(filter(None, (row.parameter, row.note))),
-            style="bold" if row.engine == OURS else None,
-        )
+            f"{ours[key].median / row.median:.2f}" if compared else "",
+            *([", ".join(filter(None, (row.parameter, row.note)))] if wide else []),
+        ]
+        table.add_row(*cells, style="bold" if row.engine == OURS else None)
         previous = key
     return table
 
