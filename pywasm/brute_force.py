@@ -32,6 +32,10 @@ def exact_neighbours(
             inside = np.flatnonzero((exclude >= first) & (exclude < first + len(vectors)))
             scores[inside, exclude[inside] - first] = -np.inf
         rows = np.broadcast_to(np.arange(first, first + len(vectors)), scores.shape)
+        if k < scores.shape[1]:  # only the k best of a batch can be among the k best of all
+            kept = np.sort(np.argpartition(-scores, k - 1, axis=1)[:, :k], axis=1)
+            scores = np.take_along_axis(scores, kept, axis=1)
+            rows = np.take_along_axis(rows, kept, axis=1)
         both = np.concatenate([best, scores], axis=1)
         both_rows = np.concatenate([found, rows], axis=1)
         order = np.argsort(-both, axis=1, kind="stable")[:, :k]

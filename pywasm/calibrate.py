@@ -25,6 +25,7 @@ TARGETS = (0.9, 0.95, 0.98, 0.99)
 USUAL = 0.95  # what a search takes that says nothing
 K = 10
 _QUERIES = 200
+_DEEP_QUERIES = 50  # of them, for the ranks of rare filters
 _TRIES = 8  # pairs searched with for a target
 _NOTHING = 0.0005  # of recall: the curve is flat
 _MARGIN = 0.003  # a sample of 2,000 neighbours is not the whole
@@ -102,28 +103,30 @@ class _Calibrator:
         self, given: IndexInput, built: BuiltIndex, engine: Engine, advance: Callable[[], None]
     ) -> None:
         self._given = given
+        self._built = built
         self._plan = built.plan
         self._order = built.order
         self._engine = engine
         self._advance = advance
         random = np.random.default_rng(SEED + 1)
         count = min(_QUERIES, given.rows)
-        self._queries = np.sort(random.choice(given.rows, count, replace=False))
+        self._queries = random.choice(given.rows, count, replace=False)
         self._vectors = self._rows(self._queries)
-        ranks = [
-            rank for rank in _RANKS if rank * 4 <= given.rows and self._plan.kind == "clusters"
-        ]
-        self._ranks = ranks
-        self._truth = exact_neighbours(
-            self._vectors,
+        self._truth = self._nearest(count, K)
+
+    def _nearest(self, queries: int, k: int) -> npt.NDArray[np.int64]:
+        """The exact k nearest of the first queries, but for themselves."""
+        rows = self._given.rows
+        return exact_neighbours(
+            self._vectors[:queries],
             (
-                self._rows(np.arange(first, min(first + _BATCH_ROWS, given.rows)))
-                for first in range(0, given.rows, _BATCH_ROWS)
+                self._rows(np.arange(first, min(first + _BATCH_ROWS, rows)))
+                for first in range(0, rows, _BATCH_ROWS)
             ),
-            min(max([K, *ranks]), given.rows - 1),
+            min(k, rows - 1),
             self._plan.metric,
-            exclude=self._queries,
-            on_rows=lambda _: advance(),
+            exclude=self._queries[:queries],
+            on_rows=lambda _: self._advance(),
         )
 
     def _rows(self, rows: npt.NDArray[np.int64]) -> F32:
@@ -151,9 +154,9 @@ class _Calibrator:
             top = round(result.most - _MARGIN, 4)
             if not reached or top > reached[-1] + 0.001:
                 result.best[top] = self._cheapest(top - _MARGIN, by_width, by_rerank)
-        coverage = {rank: self._coverage(rank, widths) for rank in self._ranks}
+        coverage = self._coverage()
         for target, measured in result.best.items():
-            result.lines += self._lines(target, measured, coverage, widths)
+            result.lines += self._lines(target, measured, coverage)
         return result
 
     def _curve(self, efforts: list[Effort], everything: Measured) -> list[Measured]:
@@ -224,29 +227,47 @@ class _Calibrator:
                 return measured
         return by_width[-1]
 
-    def _coverage(self, rank: int, widths: list[int]) -> list[float]:
-        """By width, the share of the `rank` nearest that lie in the clusters visited.
+    def _coverage(self) -> dict[int, npt.NDArray[np.float64]]:
+        """By rank r: [w - 1] is the share of the r nearest in the w clusters visited first.
 
-        A filter that is independent of the query picks its hits evenly among those.
+        A filter that is independent of the query picks its hits evenly among those. Clusters are
+        visited in the order in which the engine does, by their centroids.
         """
-        truth = self._truth[:, :rank]
-        shares: list[float] = []
-        for width in widths:
-            self._advance()
-            if shares and shares[-1] > max(TARGETS) + _MARGIN:
-                shares.append(1.0)
-                continue
-            found = [
-                self._engine.search_vector(
-                    vector, rank, nprobe=width, rerank=2 * rank, exclude=int(row)
-                ).rows
-                for row, vector in zip(self._queries[:50], self._vectors[:50], strict=True)
-            ]
-            shares.append(recall(found, truth[:50]))
+        ranks = [rank for rank in _RANKS if rank * 4 <= self._given.rows]
+        if self._plan.kind != "clusters" or not ranks:
+            return {}
+        truth = self._nearest(_DEEP_QUERIES, ranks[-1])
+        queries = self._vectors[: len(truth)]
+        visited = exact_neighbours(
+            _unit(queries) if self._plan.metric == "cosine" else queries,
+            iter([self._centroids()]),
+            self._plan.clusters,
+            "l2" if self._plan.metric == "l2" else "ip",
+        )
+        place = np.argsort(visited, axis=1)  # of each cluster in the order of visits
+        clusters = self._built.clusters
+        shares: dict[int, npt.NDArray[np.float64]] = {}
+        for rank in ranks:
+            places = np.take_along_axis(place, clusters[truth[:, :rank]].astype(np.int64), axis=1)
+            counts = np.bincount(places.ravel(), minlength=self._plan.clusters)
+            shares[rank] = np.cumsum(counts) / counts.sum()
         return shares
 
+    def _centroids(self) -> F32:
+        """f32[clusters, dim]: the mean of each cluster's rows, which come one after another."""
+        sums = np.zeros((self._plan.clusters, self._vectors.shape[1]))
+        for first in range(0, self._given.rows, _BATCH_ROWS):
+            rows = np.arange(first, min(first + _BATCH_ROWS, self._given.rows))
+            vectors = self._rows(rows)
+            if self._plan.metric == "cosine":
+                vectors = _unit(vectors)
+            present, starts = np.unique(self._built.clusters[rows], return_index=True)
+            sums[present] += np.add.reduceat(vectors, starts, axis=0, dtype=np.float64)
+        counts = np.bincount(self._built.clusters, minlength=self._plan.clusters)
+        return np.asarray(sums / np.maximum(counts, 1)[:, None], np.float32)
+
     def _lines(
-        self, target: float, measured: Measured, coverage: dict[int, list[float]], widths: list[int]
+        self, target: float, measured: Measured, coverage: dict[int, npt.NDArray[np.float64]]
     ) -> list[tuple[float, int, int, int, int]]:
         effort = measured.effort
         line = (target, K, effort.nprobe, effort.ef_search, effort.rerank)
@@ -255,7 +276,12 @@ class _Calibrator:
         lines = [line]
         least = effort.nprobe
         for rank, shares in coverage.items():
-            enough = [w for w, share in zip(widths, shares, strict=True) if share >= target]
-            least = max(least, enough[0] if enough else widths[-1])
+            enough = int(np.searchsorted(shares, min(target + _MARGIN, 1.0))) + 1
+            least = max(least, min(enough, self._plan.clusters))
             lines.append((target, rank, least, 0, effort.rerank))
         return lines
+
+
+def _unit(vectors: F32) -> F32:
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / np.maximum(lengths, 1e-30), np.float32)

@@ -51,12 +51,14 @@ class IndexInput:
 
 @dataclass
 class BuiltIndex:
-    """A finished index. `order[r]` is the place in `corpus.keep` of the index's row r."""
+    """A finished index. `order[r]` is the place in `corpus.keep` of the index's row r, and
+    `clusters[r]` its cluster."""
 
     plan: Plan
     head: bytes
     sections: dict[Section, Path]
     order: npt.NDArray[np.int64]
+    clusters: npt.NDArray[np.uint32]
     keyword: bool
     recall: float | None = None
     trials: list[dict[str, object]] | None = None
@@ -95,7 +97,7 @@ def build_index(given: IndexInput, plan: Plan, folder: Path, reporter: Reporter)
                 builder.links(message)
         with reporter.stage("linking" if plan.kind == "graph" else "finishing", None) as stage:
             head = builder.finish(stage.advance)
-    return BuiltIndex(plan, head, sections.files(), order, given.keyword)
+    return BuiltIndex(plan, head, sections.files(), order, clusters[order], given.keyword)
 
 
 def _config(given: IndexInput, plan: Plan) -> IndexConfig:
