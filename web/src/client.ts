@@ -13,6 +13,8 @@ import type {
 
 /** Indexes of this page by what their worker is started from. */
 const connections = new Map<string, { connection: Promise<Connection>; users: number }>();
+/** By index number: ends what its open() listens to. */
+const listening = new Map<number, () => void>();
 let lastNumber = 0;
 
 /** Opens the site at `siteUrl`: its address, with or without "manifest.json" at the end. */
@@ -270,6 +272,8 @@ function connect(options: OpenOptions): Promise<Connection> {
 
 /** Closes index `number`; ends the worker with its last index. */
 async function release(connection: Promise<Connection>, number: number): Promise<void> {
+  listening.get(number)?.();
+  listening.delete(number);
   const [key, entry] = [...connections].find(([, { connection: known }]) => known === connection) ?? [];
   if (!entry || key === undefined) return;  // the worker died or never started
   const started = await connection.catch(() => null);
