@@ -26,7 +26,13 @@ class Setting:
     median_ms: float
 
     def __str__(self) -> str:
-        return " ".join(f"{name}={value:g}" for name, value in self.parameter.items()) or "none"
+        """For the table: "ef=40"."""
+        parts = [
+            f"{name}={value:g}" if isinstance(value, int | float) else f"{name}={value}"
+            for name, value in self.parameter.items()
+            if name != "filter"
+        ]
+        return " ".join(parts) or "none"
 
 
 class Engine(abc.ABC):

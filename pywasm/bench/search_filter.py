@@ -38,7 +38,9 @@ def filters(context: Context) -> None:
         condition: dict[str, Any] = (
             {} if name == "none" else {"filter": {"bucket": {"lt": passing}}}
         )
-        truth = data.nearest(vectors.base, vectors.queries, 10, context.buckets < passing)
+        passes = context.buckets < passing
+        wanted = min(10, int(passes.sum()))
+        truth = data.nearest(vectors.base, vectors.queries, wanted, passes)
         engine.settings = [{**setting, **condition} for setting in OURS]
         chosen[case] = choose(engine.survey(truth, TARGET), TARGET)
         _, found = engine.run(chosen[case].parameter, 0, len(truth), ids=True)
