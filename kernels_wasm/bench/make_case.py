@@ -45,7 +45,7 @@ def main() -> None:
     )  # fmt: skip
     pages: dict[tuple[Section, int], bytes] = {}
     started = time.perf_counter()
-    builder = IndexBuilder(config, lambda section, index, page: pages.update({(section, index): page}))
+    builder = IndexBuilder(config, lambda kind, index, page: pages.update({(kind, index): page}))
     builder.train(data.base[training_sample(rows, clusters)])
     assigned = builder.assign(data.base)
     order = np.argsort(assigned, kind="stable")

@@ -12,6 +12,7 @@
 #include "delta.h"
 #include "index.h"
 #include "operations.h"
+#include "sort.h"
 #include "status.h"
 #include "xxh64.h"
 
@@ -163,7 +164,7 @@ int32_t pw_step(int32_t handle) {
   one->needed.assign(1, 0);
   if (status != PW_NEED) return status;
   std::vector<uint32_t>& wanted = operation.wanted;
-  std::sort(wanted.begin(), wanted.end());
+  sort_items(wanted.begin(), wanted.end());
   wanted.erase(std::unique(wanted.begin(), wanted.end()), wanted.end());
   one->needed[0] = static_cast<uint32_t>(wanted.size());
   one->needed.insert(one->needed.end(), wanted.begin(), wanted.end());

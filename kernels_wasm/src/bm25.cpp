@@ -1,4 +1,5 @@
 #include "bm25.h"
+#include "sort.h"
 
 #include <algorithm>
 
@@ -17,7 +18,7 @@ bool Bm25::scan(std::span<const PostingList> lists, uint32_t end_row, const Bitm
   const uint32_t count = static_cast<uint32_t>(lists.size());
   order_.clear();
   for (uint32_t i = 0; i < count; i++) order_.push_back(i);
-  std::sort(order_.begin(), order_.end(), [&](uint32_t a, uint32_t b) {
+  sort_items(order_.begin(), order_.end(), [&](uint32_t a, uint32_t b) {
     const uint64_t x = uint64_t{lists[a].weight} * lists[a].greatest_impact, y = uint64_t{lists[b].weight} * lists[b].greatest_impact;
     return x != y ? x < y : a < b;
   });
@@ -90,6 +91,6 @@ void Bm25::offer(uint32_t score, uint32_t row) {
 }
 
 std::span<const ScoredRow> Bm25::best() {
-  std::sort(heap_.begin(), heap_.end());
+  sort_items(heap_.begin(), heap_.end());
   return heap_;
 }

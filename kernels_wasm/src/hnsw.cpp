@@ -6,6 +6,7 @@
 
 #include "graph_layout.h"
 #include "random.h"
+#include "sort.h"
 
 uint32_t Hnsw::draw_level(uint32_t row) const {
   // A uniform number of (0, 1], and the paper's multiplier 1 / ln M.
@@ -101,7 +102,7 @@ void Hnsw::connect(uint32_t row, uint32_t neighbour, uint32_t level) {
   for (uint32_t i = 0; i < list[0]; i++) {
     candidates_.push_back({vectors_.distance(neighbour_query_, list[1 + i]), list[1 + i]});
   }
-  std::sort(candidates_.begin(), candidates_.end());
+  sort_items(candidates_.begin(), candidates_.end());
   choose(candidates_, most(level), list);
 }
 

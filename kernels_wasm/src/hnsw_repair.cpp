@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "hnsw.h"
+#include "sort.h"
 
 void Hnsw::adopt(uint32_t row, std::span<const std::vector<uint32_t>> links) {
   const uint32_t level = static_cast<uint32_t>(links.size()) - 1;
@@ -50,7 +51,7 @@ void Hnsw::repair(uint32_t row, uint32_t level, const Bitmap& removed) {
   vectors_.widen(row, neighbour_query_);
   candidates_.clear();
   for (uint32_t neighbour : chosen_) candidates_.push_back({vectors_.distance(neighbour_query_, neighbour), neighbour});
-  std::sort(candidates_.begin(), candidates_.end());
+  sort_items(candidates_.begin(), candidates_.end());
   choose(candidates_, most(level), list_of(row, level));
 }
 

@@ -6,6 +6,7 @@
 #include "index.h"
 #include "operations.h"
 #include "records.h"
+#include "sort.h"
 #include "status.h"
 #include "xxh64.h"
 
@@ -55,7 +56,7 @@ void IdsBuilder::grow() {
 int32_t IdsBuilder::finish(HeadWriter& head) {
   places_.resize(entries_.size());
   for (size_t i = 0; i < places_.size(); i++) places_[i] = static_cast<uint32_t>(i);
-  std::sort(places_.begin(), places_.end(), [this](uint32_t a, uint32_t b) {
+  sort_items(places_.begin(), places_.end(), [this](uint32_t a, uint32_t b) {
     return entries_[a].hash != entries_[b].hash ? entries_[a].hash < entries_[b].hash : a < b;
   });
   for (uint32_t row : places_) {

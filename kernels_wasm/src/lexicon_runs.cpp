@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "segment.h"
+#include "sort.h"
 
 namespace {
 constexpr uint32_t kRecordPostings = 4096;
@@ -15,7 +16,7 @@ void write_run(const InvertedIndex& index, ByteWriter& out) {
   std::vector<uint32_t> order(index.terms());
   std::vector<InvertedIndex::Posting> postings;
   std::iota(order.begin(), order.end(), 0);
-  std::sort(order.begin(), order.end(), [&](uint32_t a, uint32_t b) { return index.term(a) < index.term(b); });
+  sort_items(order.begin(), order.end(), [&](uint32_t a, uint32_t b) { return index.term(a) < index.term(b); });
   ByteWriter coded;
   for (uint32_t term : order) {
     postings.clear();

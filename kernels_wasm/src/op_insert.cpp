@@ -12,6 +12,7 @@
 #include "operations.h"
 #include "records.h"
 #include "row_batch.h"
+#include "sort.h"
 #include "status.h"
 
 namespace {
@@ -80,7 +81,7 @@ class Insert : public Operation {
   int32_t check_unique() {
     order_.resize(batch_.count);
     for (uint32_t i = 0; i < batch_.count; i++) order_[i] = i;
-    std::sort(order_.begin(), order_.end(), [&](uint32_t a, uint32_t b) { return batch_.ids[a] < batch_.ids[b]; });
+    sort_items(order_.begin(), order_.end(), [&](uint32_t a, uint32_t b) { return batch_.ids[a] < batch_.ids[b]; });
     for (uint32_t i = 1; i < batch_.count; i++) {
       if (batch_.ids[order_[i]] == batch_.ids[order_[i - 1]])
         return fail(PW_DUPLICATE, "insert: rows %u and %u have the id \"%.*s\"", std::min(order_[i - 1], order_[i]),

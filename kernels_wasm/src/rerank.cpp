@@ -4,6 +4,7 @@
 
 #include "delta.h"
 #include "index.h"
+#include "sort.h"
 #include "status.h"
 
 void Rerank::begin(const DistanceQuery& query, std::span<const Candidate> candidates, uint32_t max_pages) {
@@ -63,7 +64,7 @@ int32_t Rerank::step(std::vector<uint32_t>& wanted) {
 std::span<const Hit> Rerank::hits(uint32_t k) {
   const auto end = std::remove_if(hits_.begin(), hits_.end(), [](const Hit& hit) { return hit.key != hit.key; });
   hits_.erase(end, hits_.end());
-  std::sort(hits_.begin(), hits_.end(), [](const Hit& a, const Hit& b) { return a.key < b.key || (a.key == b.key && a.row < b.row); });
+  sort_items(hits_.begin(), hits_.end(), [](const Hit& a, const Hit& b) { return a.key < b.key || (a.key == b.key && a.row < b.row); });
   if (hits_.size() > k) hits_.resize(k);
   return hits_;
 }

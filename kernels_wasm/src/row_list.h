@@ -9,6 +9,7 @@
 #include "bytes.h"
 #include "messages.h"
 #include "pages.h"
+#include "sort.h"
 #include "status.h"
 
 class RowList {
@@ -48,7 +49,7 @@ class RowList {
     std::vector<uint32_t>& numbers = page_numbers_;
     numbers.clear();
     for (uint32_t i : pending_) numbers.push_back(page_of(rows_[i]));
-    std::sort(numbers.begin(), numbers.end());
+    sort_items(numbers.begin(), numbers.end());
     numbers.erase(std::unique(numbers.begin(), numbers.end()), numbers.end());
     if (numbers.size() > limit) numbers.resize(limit);
     wanted.insert(wanted.end(), numbers.begin(), numbers.end());

@@ -15,6 +15,7 @@
 #include "operations.h"
 #include "rerank.h"
 #include "row_batch.h"
+#include "sort.h"
 #include "status.h"
 
 namespace {
@@ -193,7 +194,7 @@ void SearchVector::merge_inserted() {
   scan_.step(wanted);  // no cluster, no page: it is done at once
   const std::vector<Candidate>& inserted = scan_.take();
   found_.insert(found_.end(), inserted.begin(), inserted.end());
-  std::sort(found_.begin(), found_.end());
+  sort_items(found_.begin(), found_.end());
   if (found_.size() > request_.rerank) found_.resize(request_.rerank);
 }
 

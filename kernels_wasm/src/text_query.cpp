@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "index.h"
+#include "sort.h"
 #include "status.h"
 
 namespace {
@@ -136,7 +137,7 @@ int32_t TextQuery::find_expansions(uint32_t number) {
   for (const Term& one : terms_)
     if (!one.found) return PW_DONE;
   if (term.next < term.end) return PW_DONE;
-  std::sort(candidates_.begin(), candidates_.end(), more_frequent);
+  sort_items(candidates_.begin(), candidates_.end(), more_frequent);
   for (const TermEntry& entry : candidates_) {
     if (lists_.size() == kMaxQueryTerms + kMaxExpansions) break;
     add_list(entry, number, true);

@@ -2,8 +2,10 @@
 #pragma once
 #include <stdint.h>
 
-#include <algorithm>
+#include <functional>
 #include <vector>
+
+#include "sort.h"
 
 struct Candidate {
   float key;
@@ -28,29 +30,25 @@ class TopK {
     const Candidate candidate{key, row};
     if (heap_.size() < k_) {
       heap_.push_back(candidate);
-      std::push_heap(heap_.begin(), heap_.end());
+      sift_up();
     } else if (candidate < heap_.front()) {
-      replace_worst(candidate);
+      heap_.front() = candidate;
+      sift_down(heap_.begin(), heap_.size(), 0, std::less<>());
     }
   }
   uint32_t size() const { return static_cast<uint32_t>(heap_.size()); }
   // Nearest first; ends the heap (reset() before the next push).
   std::vector<Candidate>& sorted() {
-    std::sort(heap_.begin(), heap_.end());
+    sort_heap_items(heap_.begin(), heap_.end());
     return heap_;
   }
 
  private:
-  // One sift down instead of pop_heap + push_heap.
-  void replace_worst(Candidate candidate) {
-    const size_t n = heap_.size();
-    size_t hole = 0;
-    for (size_t child; (child = 2 * hole + 1) < n; hole = child) {
-      if (child + 1 < n && heap_[child] < heap_[child + 1]) child++;
-      if (!(candidate < heap_[child])) break;
-      heap_[hole] = heap_[child];
-    }
-    heap_[hole] = candidate;
+  void sift_up() {
+    size_t hole = heap_.size() - 1;
+    const Candidate item = heap_[hole];
+    for (size_t above; hole > 0 && heap_[above = (hole - 1) / 2] < item; hole = above) heap_[hole] = heap_[above];
+    heap_[hole] = item;
   }
 
   std::vector<Candidate> heap_;
