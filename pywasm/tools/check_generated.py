@@ -1,6 +1,6 @@
 """Fails when a checked-in generated file is stale; names the command that mends it.
 
-    python -m pywasm.tools.check_generated
+python -m pywasm.tools.check_generated
 """
 
 from __future__ import annotations
