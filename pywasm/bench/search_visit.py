@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import re
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 
 from .context import Context
 from .network import Line, Visit, literal
+from .sites import served
 from .statistics import recall
 
 # As small as a page can be that searches at once; the vector is part of it, as the suggested
@@ -52,25 +48,6 @@ try {{
 </script>
 """
 QUESTIONS = ("musical instrument", "small dog", "fear of heights", "to cut with a knife", "planet")
-
-
-@contextlib.contextmanager
-def served(site: Path) -> Iterator[str]:
-    """`pywasm serve SITE` in a process of its own; yields its address."""
-    command = [sys.executable, "-u", "-m", "pywasm.cli", "serve", str(site), "--port", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
-        try:
-            assert process.stdout is not None
-            said = ""
-            for line in process.stdout:
-                said += line.decode()
-                if match := re.search(r"http://[^\s/]+:\d+", said):
-                    break
-            else:
-                raise RuntimeError(f"pywasm serve said no address:\n{said}")
-            yield match[0]
-        finally:
-            process.terminate()
 
 
 def first_visit(context: Context) -> None:

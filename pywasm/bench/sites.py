@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,3 +40,22 @@ def save(directory: Path, vectors: Floats, documents: Iterable[Mapping[str, Any]
             for document in documents:
                 file.write(json.dumps(document, ensure_ascii=False) + "\n")
     return directory / "vectors.npy"
+
+
+@contextlib.contextmanager
+def served(site: Path) -> Iterator[str]:
+    """`pywasm serve SITE` in a process of its own; yields its address."""
+    command = [sys.executable, "-u", "-m", "pywasm.cli", "serve", str(site), "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+        try:
+            assert process.stdout is not None
+            said = ""
+            for line in process.stdout:
+                said += line.decode()
+                if match := re.search(r"http://[^\s/]+:\d+", said):
+                    break
+            else:
+                raise RuntimeError(f"pywasm serve said no address:\n{said}")
+            yield match[0]
+        finally:
+            process.terminate()
