@@ -1,181 +1,142 @@
-"""The page that every built site carries."""
+"""The page that every built site carries, as `pywasm serve` serves it."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import time
-from collections.abc import Callable, Iterator
+import contextlib
+import re
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from host import Host
-from sites import QUESTION, QUESTION_ANSWER, pywasm
+from sites import QUESTION, QUESTION_ANSWER
 
 from pywasm.bench.browsers import Browser, Page
-from pywasm.manifest import FileInfo, manifest_bytes, read_manifest
-
-POLICY = "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'"
-TITLES = "[...document.querySelectorAll('.title')].map((title) => title.textContent)"
-SETTLED = "document.querySelector('#status').textContent.includes('ms')"
-
-Serve = Callable[[Path], Host]
+from pywasm.bench.browsers.chromium import ChromiumPage
 
 
-@pytest.fixture
-def page_of() -> Iterator[Callable[[Browser], Page]]:
-    """Tabs, closed at the end of the test."""
-    pages: list[Page] = []
-
-    def new_page(browser: Browser) -> Page:
-        pages.append(browser.new_page())
-        return pages[-1]
-
-    yield new_page
-    for page in pages:
-        page.close()
-
-
-PageOf = Callable[[Browser], Page]
-
-
-def test_a_suggested_question(
-    browser: Browser, serve: Serve, docs_site: Path, page_of: PageOf
-) -> None:
-    """From the address alone, in every browser: results, their marks, title and language."""
-    host = serve(docs_site)
-    page = page_of(browser)
-    page.goto(f"{host.url}/?suggest=0")
-    page.wait_for("performance.getEntriesByName('pywasm:first-vector-result').length")
-    page.wait_for(SETTLED)
-    assert QUESTION_ANSWER in page.evaluate(f"() => {TITLES}")[:3]
-    assert page.evaluate("() => document.querySelector('#query').value") == QUESTION
-    assert page.evaluate("() => document.querySelector('.result mark').textContent").strip()
-    heading = page.evaluate("() => document.querySelector('h1').textContent.trim()")
-    assert heading == page.evaluate("() => document.title") == read_manifest(docs_site).title
+@contextlib.contextmanager
+def serving(site: Path) -> Iterator[str]:
+    """`pywasm serve`; its address."""
+    command = [sys.executable, "-u", "-m", "pywasm.cli", "serve", str(site), "--port", "0"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    try:
+        assert process.stdout is not None
+        said = ""
+        for line in process.stdout:
+            said += line.decode()
+            if match := re.search(r"http://[^\s/]+:\d+", said):
+                break
+        else:
+            pytest.fail(f"pywasm serve said no address:\n{said}")
+        yield match[0]
+    finally:
+        process.terminate()
+        process.wait()
+        process.stdout.close()
 
 
-def test_by_keyboard(chromium: Browser, serve: Serve, docs_site: Path, page_of: PageOf) -> None:
-    """`/`, typing, arrows, Escape; filter and "more like this" in the address; back."""
-    host = serve(docs_site)
-    page: Any = page_of(chromium)
-    page.goto(f"{host.url}/")
-    page.wait_for("window.__pywasm !== undefined")
-    keyboard = page.tab.keyboard
-    focus = "() => document.activeElement.id || document.activeElement.textContent"
-    keyboard.press("/")
-    assert page.evaluate(focus) == "query"
-    keyboard.type("temporary directory", delay=15)
-    page.wait_for(f"{TITLES}.length > 3 && location.search === '?q=temporary+directory'")
-    titles = page.evaluate(f"() => {TITLES}")
-    keyboard.press("ArrowDown")
-    keyboard.press("ArrowDown")
-    assert page.evaluate(focus) == titles[1]
-    keyboard.press("ArrowUp")
-    keyboard.press("ArrowUp")
-    assert page.evaluate(focus) == "query"
+@pytest.fixture(scope="module")
+def served(docs_site: Path) -> Iterator[str]:
+    """The documents, served."""
+    with serving(docs_site) as address:
+        yield address
 
-    page.tab.click("button.tag:has-text('tempfile') >> nth=0")
-    page.wait_for("location.search.includes('f=module%3Atempfile')")
-    page.wait_for(
-        f"{TITLES}.length > 0 && {TITLES}.every((title) => title.startsWith('tempfile.'))"
+
+TYPE = """(text) => {
+  const box = document.querySelector("#query");
+  box.value = text;
+  box.dispatchEvent(new Event("input", { bubbles: true }));
+}"""
+RESULTS = "document.querySelector('#results')"
+
+
+def type_words(page: Page, text: str) -> None:
+    page.evaluate(TYPE, text)
+
+
+def test_typed_words_and_a_question(browser: Browser, served: str) -> None:
+    """Words give highlighted results; a suggested question finds what shares no word with it."""
+    page = browser.new_page()
+    page.goto(served)
+    page.wait_for("document.querySelectorAll('#chips button, #chips a').length > 0")
+    type_words(page, "temporary directory")
+    page.wait_for(f"{RESULTS}.querySelectorAll('mark').length > 0")
+    assert "tempfile" in page.evaluate(f"() => {RESULTS}.textContent")
+    type_words(page, "")
+    chip = page.wait_for(
+        "[...document.querySelectorAll('#chips button, #chips a')].map((c) => c.textContent)"
     )
-    page.tab.click("button:has-text('More like this'):visible >> nth=0")
-    page.wait_for("location.search.startsWith('?like=tempfile.')")
-    page.wait_for("document.querySelector('#status').textContent.startsWith('More like')")
-    page.tab.go_back()
-    page.wait_for("document.querySelector('#query').value === 'temporary directory'")
-    keyboard.press("/")
-    keyboard.press("Escape")
-    page.wait_for("location.search === '?f=module%3Atempfile'")
-    assert page.evaluate(f"() => {TITLES}") == []
+    assert any(QUESTION in text for text in chip)
+    page.evaluate("() => document.querySelector('#chips button, #chips a').click()")
+    page.wait_for(f"{RESULTS}.textContent.includes({QUESTION_ANSWER!r})")
+    assert page.evaluate("() => document.querySelector('#status').textContent.trim()") != ""
+    page.close()
 
 
-def test_strict_policy(chromium: Browser, serve: Serve, docs_site: Path, page_of: PageOf) -> None:
-    """Nothing inline, nothing from elsewhere: the inspector's drawings included."""
-    host = serve(docs_site)
-    host.faults.headers = {"Content-Security-Policy": POLICY}
-    page: Any = page_of(chromium)
-    page.add_init_script(
-        "window.violations = [];"
-        "addEventListener('securitypolicyviolation', (event) => violations.push(event.blockedURI));"
+def test_nothing_in_the_console(chromium: Browser, served: str) -> None:
+    """No error, no warning, no request that fails, with everything on the page opened."""
+    page = chromium.new_page(isolated=True)
+    assert isinstance(page, ChromiumPage)
+    said: list[str] = []
+    page.tab.on("console", lambda message: said.append(f"{message.type}: {message.text}"))
+    page.tab.on("pageerror", lambda error: said.append(f"thrown: {error}"))
+    page.tab.on("requestfailed", lambda request: said.append(f"failed: {request.url}"))
+    page.goto(served)
+    page.wait_for("document.querySelectorAll('#chips button, #chips a').length > 0")
+    type_words(page, "json")
+    page.wait_for(f"{RESULTS}.children.length > 0")
+    page.evaluate("() => document.querySelector('#inspect').click()")
+    page.wait_for("document.querySelector('#inspector').hidden === false")
+    assert [line for line in said if not line.startswith(("log:", "info:", "debug:"))] == []
+    page.close()
+
+
+def test_keyboard_alone(chromium: Browser, served: str) -> None:
+    """Type, walk down with the arrow to the first result, back and clear with Escape."""
+    page = chromium.new_page()
+    assert isinstance(page, ChromiumPage)
+    page.goto(served)
+    page.wait_for("document.querySelectorAll('#chips button, #chips a').length > 0")
+    page.tab.focus("#query")
+    page.tab.keyboard.type("temporary directory")
+    page.wait_for(f"{RESULTS}.textContent.includes('tempfile')")
+    page.tab.keyboard.press("ArrowDown")
+    inside = f"() => {RESULTS}.contains(document.activeElement)"
+    assert page.evaluate(inside) is True
+    page.tab.keyboard.press("Escape")  # back to the box
+    assert page.evaluate("() => document.activeElement.id") == "query"
+    page.tab.keyboard.press("Escape")
+    assert page.evaluate("() => document.querySelector('#query').value") == ""
+    page.close()
+
+
+def test_a_phone_is_wide_enough(chromium: Browser, served: str) -> None:
+    """At 360 pixels nothing has to be scrolled sideways."""
+    page = chromium.new_page()
+    assert isinstance(page, ChromiumPage)
+    page.tab.set_viewport_size({"width": 360, "height": 640})
+    page.goto(served)
+    type_words(page, "temporary directory")
+    page.wait_for(f"{RESULTS}.children.length > 0")
+    widths = "() => [document.documentElement.scrollWidth, innerWidth]"
+    scroll, width = page.evaluate(widths)
+    assert scroll <= width
+    page.close()
+
+
+def test_serve_sends_what_a_good_host_sends(served: str, docs_site: Path) -> None:
+    """Ranges, isolation, caching by content, revalidation of the manifest."""
+    shard = next((docs_site / "data").glob("*.bin"))
+    request = urllib.request.Request(
+        f"{served}/data/{shard.name}", headers={"Range": "bytes=16384-32767"}
     )
-    page.goto(f"{host.url}/?suggest=0")
-    page.wait_for(SETTLED)
-    page.tab.keyboard.press("i")
-    page.wait_for("document.querySelectorAll('.waterfall li').length > 2")
-    bar = "getComputedStyle(document.querySelector('.waterfall .span')).width"
-    assert page.evaluate(f"() => parseFloat({bar})") > 0
-    assert page.evaluate("() => violations") == []
-
-
-def test_documents_are_text(
-    chromium: Browser, serve: Serve, tmp_path: Path, page_of: PageOf
-) -> None:
-    """Markup in a document is shown, not run; an address that is not for the web is no link."""
-    attack = "<img src=x onerror='window.attacked = 1'>"
-    rows = [
-        {
-            "id": f"{attack}{number}",
-            "title": f"needle {attack}",
-            "text": f"a needle {attack} {url}",
-            "url": url,
-            "kind": attack + str(number),
-        }
-        for number, url in enumerate(["javascript:window.attacked=2", "https://example.org/a"])
-    ]
-    table = tmp_path / "documents.jsonl"
-    table.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
-    pywasm("build", str(table), "-o", str(tmp_path / "site"))
-    host = serve(tmp_path / "site")
-    page: Any = page_of(chromium)
-    page.goto(f"{host.url}/?q=needle")
-    page.wait_for(f"{TITLES}.length === 2")
-    assert all(attack in title for title in page.evaluate(f"() => {TITLES}"))
-    links = "[...document.querySelectorAll('.result a')].map((link) => link.href)"
-    assert page.evaluate(f"() => {links}") == ["https://example.org/a"]
-    assert page.evaluate("() => document.querySelectorAll('main img').length") == 0
-    page.tab.click("button:has-text('More like this'):visible >> nth=0")
-    page.wait_for("document.querySelector('#status').textContent.startsWith('More like')")
-    assert page.evaluate("() => window.attacked ?? null") is None
-
-
-def test_new_page_at_the_next_visit(
-    chromium: Browser,
-    serve: Serve,
-    docs_site: Path,
-    copy_of: Callable[[Path], Path],
-    page_of: PageOf,
-) -> None:
-    """With the service worker in between, the visit after a deployment gets its script."""
-    site = copy_of(docs_site)
-    host = serve(site)
-    page = page_of(chromium)
-    page.goto(f"{host.url}/")
-    page.wait_for(
-        "navigator.serviceWorker.ready.then(() => caches.keys()).then((all) => all.length)"
-    )
-    page.goto(f"{host.url}/")
-    page.wait_for("navigator.serviceWorker.controller !== null && window.__pywasm !== undefined")
-
-    script = site / "pywasm/demo/demo.js"
-    script.write_bytes(script.read_bytes() + b";window.deployed = 2;")
-    manifest = read_manifest(site)
-    changed = FileInfo(
-        file="pywasm/demo/demo.js",
-        bytes=script.stat().st_size,
-        sha256=hashlib.sha256(script.read_bytes()).hexdigest(),
-    )
-    assets = [changed if asset.file == changed.file else asset for asset in manifest.assets]
-    (site / "manifest.json").write_bytes(
-        manifest_bytes(manifest.model_copy(update={"assets": assets}))
-    )
-    time.sleep(2.1)  # the worker looks at the manifest every two seconds at most
-    page.goto(f"{host.url}/")
-    page.wait_for("window.__pywasm !== undefined")
-    assert page.evaluate("() => window.deployed") == 2
-
-    page.evaluate("() => __pywasm.index.clear()")
-    left = "Promise.all([caches.keys(), navigator.serviceWorker.getRegistrations()])"
-    assert page.evaluate(f"() => {left}.then((both) => both.map((all) => all.length))") == [0, 0]
+    with urllib.request.urlopen(request) as answer:
+        assert answer.status == 206
+        assert answer.read() == shard.read_bytes()[16384:32768]
+        assert "immutable" in answer.headers["Cache-Control"]
+        assert answer.headers["Cross-Origin-Embedder-Policy"] == "require-corp"
+    with urllib.request.urlopen(f"{served}/manifest.json") as answer:
+        assert "no-cache" in answer.headers["Cache-Control"] and answer.headers["ETag"]
