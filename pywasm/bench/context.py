@@ -40,6 +40,7 @@ class Context:
     peers: bool
     wordnet_directory: Path | None
     step: Callable[[str], None]  # says what is being done now
+    build_seconds: dict[str, float] = dataclasses.field(default_factory=dict)  # by site
 
     @property
     def synthetic_rows(self) -> int:
@@ -127,7 +128,7 @@ class Context:
         source = sites.save(self.work / "sources" / name, vectors, documents)
         if documents is not None:
             options += ("--documents", str(source.with_name("documents.jsonl")))
-        sites.build(source, self.work / name, *options)
+        self.build_seconds[name] = sites.build(source, self.work / name, *options)
         return name
 
 
