@@ -20,7 +20,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # Debian's chromium as root needs no sandbox; the drivers add the flag themselves.
 export PYTHONDONTWRITEBYTECODE := 1
 
-APT_BUILD := emscripten g++ make python3-dev python3-venv
+APT_BUILD := emscripten binaryen g++ make python3-dev python3-venv
 APT_TEST := chromium firefox-esr webkit2gtk-driver xvfb xauth clang lld libclang-rt-14-dev llvm libsimde-dev fonts-noto-core
 APT_BENCH := wordnet-base
 
@@ -60,13 +60,13 @@ $(STAMPS)/npm: web/package.json web/package-lock.json | $(STAMPS)/venv
 
 # --- build -----------------------------------------------------------------------------------
 WEB_OUT := pywasm/_web
-ENGINE := $(WEB_OUT)/engine.wasm
+ENGINE := $(WEB_OUT)/engine.wasm $(WEB_OUT)/builder.wasm
 ENGINE_SOURCES := $(wildcard kernels_wasm/src/*) kernels_wasm/Makefile
 WEB_SOURCES := $(shell find web/src web/demo -type f 2>/dev/null) $(wildcard web/*.json web/*.ts web/*.mjs)
 
 build: $(ENGINE) $(STAMPS)/web
 
-$(ENGINE): $(ENGINE_SOURCES) | $(STAMPS)/apt-build
+$(ENGINE) &: $(ENGINE_SOURCES) | $(STAMPS)/apt-build
 	@$(MAKE) -C kernels_wasm wasm
 
 $(STAMPS)/web: $(WEB_SOURCES) $(ENGINE) | $(STAMPS)/npm

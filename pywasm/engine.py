@@ -1,4 +1,4 @@
-"""The search engine (engine.wasm) from Python: open an index and search, change or read it.
+"""The search engine (builder.wasm) from Python: open an index and search, change or read it.
 
 The same bytes run in the visitor's browser; here they build indexes and check them. Building is in
 engine_build.py.

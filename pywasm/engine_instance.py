@@ -1,4 +1,4 @@
-"""One instance of engine.wasm under wasmtime: memory, calls, errors. The rest is in engine.py.
+"""One instance of builder.wasm (all of the engine) under wasmtime: memory, calls, errors. The rest is in engine.py.
 
 The engine does no I/O and shares nothing between instances; each holds one index and one build.
 """
@@ -23,7 +23,7 @@ import wasmtime
 from pywasm._abi import PwStatus
 from pywasm.cache_dir import cache_dir
 
-ENGINE_WASM = Path(__file__).with_name("_web") / "engine.wasm"
+ENGINE_WASM = Path(__file__).with_name("_web") / "builder.wasm"
 
 Buffer = bytes | bytearray | memoryview | npt.NDArray[Any]
 

@@ -1,4 +1,4 @@
-"""The engine through engine.wasm: what browsers run, driven from Python."""
+"""The engine through builder.wasm: the code that browsers run, driven from Python."""
 
 from __future__ import annotations
 

@@ -27,7 +27,12 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_wheel_carries_the_browser_bundle_and_both_packages(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
-    for needed in ("pywasm/_web/engine.wasm", "pywasm/_web/pywasm.js", "pywasm_jit/__init__.py"):
+    for needed in (
+        "pywasm/_web/engine.wasm",
+        "pywasm/_web/builder.wasm",
+        "pywasm/_web/pywasm.js",
+        "pywasm_jit/__init__.py",
+    ):
         assert needed in names
     assert not [name for name in names if name.startswith(("pywasm/tools/", "tests/"))]
 

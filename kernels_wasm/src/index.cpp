@@ -1,6 +1,5 @@
 #include "index.h"
 
-#include "builder.h"
 #include "calibration.h"
 #include "clusters.h"
 #include "columns.h"
@@ -62,16 +61,6 @@ int32_t Index::check_sections() const {
     return fail(PW_CORRUPT, "index head: section CODES has %llu bytes, expected %llu for %u rows",
                 static_cast<unsigned long long>(head.section(Section::Codes).bytes), static_cast<unsigned long long>(codes), head.rows);
   return PW_DONE;
-}
-
-int32_t Index::create(const void* config, size_t bytes, uint32_t budget) {
-  Builder builder;
-  if (int32_t status = builder.begin(config, bytes)) return status;
-  int32_t status;
-  while ((status = builder.finish()) == PW_NEED) {
-  }
-  if (status != PW_DONE) return status;
-  return open(builder.head().data(), builder.head().size(), budget);
 }
 
 uint32_t Index::rows() const { return head.rows + delta->rows(); }

@@ -31,8 +31,6 @@ class Index {
 
   // Checks the head and opens every module. No page is needed for it.
   int32_t open(const void* head_bytes, size_t bytes, uint32_t budget);
-  // An index without base rows (pw_create): opens the head of an empty build.
-  int32_t create(const void* config, size_t bytes, uint32_t budget);
 
   uint32_t base_rows() const { return head.rows; }  // row numbers below it are in the file
   uint32_t rows() const;                            // base and inserted, deleted ones included

@@ -8,10 +8,10 @@ const packages = { comlink: "*", idb: "*", "@langchain/core": "langchain.ts" };
 
 // Lower layers first; a file may import from its own layer and from those before it.
 const layers = [
-  ["generated/*", "types.ts", "error.ts", "locks.ts"],
+  ["generated/*", "types.ts", "error.ts", "locks.ts", "compile.ts"],
   ["pages/*"],
   ["messages.ts", "head.ts", "manifest.ts", "filter.ts", "fuse.ts", "highlight.ts", "recorder.ts", "columns.ts", "records.ts", "pack.ts", "empty.ts", "protocol.ts", "network.ts"],
-  ["engine.ts", "operation.ts", "base.ts", "database.ts", "budget.ts"],
+  ["engine.ts", "builder.ts", "operation.ts", "base.ts", "database.ts", "budget.ts"],
   ["resident.ts", "fill.ts", "rows.ts", "searcher.ts", "changes.ts", "compact.ts", "export.ts"],
   ["session.ts", "status.ts", "core.ts", "host.ts", "worker.ts"],
   ["offline.ts", "connection.ts", "client.ts", "pywasm.ts"],

@@ -1,7 +1,8 @@
 /** The library as a page sees it: `open` and class `Index`. The work is done in the worker. */
 import { transfer } from "comlink";
 
-import { compileEngine, Connection } from "./connection.ts";
+import { compileEngine } from "./compile.ts";
+import { Connection } from "./connection.ts";
 import { aborted, fromPlain, PywasmError, throwIfAborted } from "./error.ts";
 import { fetchManifest } from "./network.ts";
 import { forgetOffline, keepStored, registerOffline } from "./offline.ts";
@@ -49,7 +50,7 @@ export class Index {
   /** Opens a site by its address, or an index that Index.create made by "name:NAME". */
   static async open(where: string | URL, options: OpenOptions = {}): Promise<Index> {
     const name = String(where).startsWith("name:") ? String(where) : siteAddress(where).href;
-    return Index.#open({ name, options: coreOptions(options), create: null, network: !name.startsWith("name:") }, options);
+    return Index.#open({ name, options: coreOptions(options), create: null, network: !name.startsWith("name:"), builderUrl: builderAddress(options) }, options);
   }
 
   /** Opens the index NAME of this browser, making it where there is none. */
@@ -57,7 +58,7 @@ export class Index {
     const { dim, metric, dtype, columns } = options;
     if (!Number.isInteger(dim) || dim < 1) throw new PywasmError("argument", `dim: a whole number of at least 1 expected, not ${dim}`);
     const create = { dim, ...(metric && { metric }), ...(dtype && { dtype }), ...(columns && { columns }) };
-    return Index.#open({ name: `name:${name}`, options: coreOptions(options), create, network: false }, options);
+    return Index.#open({ name: `name:${name}`, options: coreOptions(options), create, network: false, builderUrl: builderAddress(options) }, options);
   }
 
   static async #open(request: OpenRequest, options: OpenOptions): Promise<Index> {
@@ -293,6 +294,12 @@ function siteAddress(where: string | URL): URL {
   url.pathname = url.pathname.replace(/(manifest\.json|index\.html)$/, "");
   if (!url.pathname.endsWith("/")) url.pathname += "/";
   return url;
+}
+
+/** builder.wasm lies beside engine.wasm, wherever that is. */
+function builderAddress({ builderUrl, wasmUrl }: OpenOptions): string | null {
+  if (builderUrl) return new URL(builderUrl, location.href).href;
+  return wasmUrl ? new URL("builder.wasm", new URL(wasmUrl, location.href)).href : null;
 }
 
 function coreOptions({ memory, latencyTarget, storage, fill, marks }: OpenOptions): OpenRequest["options"] {

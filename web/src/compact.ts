@@ -3,7 +3,7 @@
  * rows, which are streamed in cluster order, so that neither index is ever in memory as a whole.
  */
 import type { Base } from "./base.ts";
-import { Engine } from "./engine.ts";
+import { Builder } from "./builder.ts";
 import { codeBits } from "./empty.ts";
 import { throwIfAborted } from "./error.ts";
 import { PAGE_BYTES, PAGES_PER_SHARD, PwOperation } from "./generated/abi.ts";
@@ -37,10 +37,10 @@ export async function buildGeneration(
 ): Promise<Compacted> {
   const rows = await liveRows(base, signal);
   const config = chooseConfig(base, rows.length);
-  const builder = await Engine.create(module);
+  const builder = await Builder.create(module);
   const written = new Pages(builder, staging);
   const runs = new SpilledRuns(builder);
-  builder.buildBegin(encodeConfig(config));
+  builder.start(encodeConfig(config));
 
   const clusters = await cluster(base, builder, rows, config.clusters, signal);
   const order = Uint32Array.from(rows.keys()).sort((left, right) => clusters[left]! - clusters[right]! || left - right);
@@ -48,21 +48,29 @@ export async function buildGeneration(
     throwIfAborted(signal);
     const picked = order.subarray(from, from + BATCH);
     const batch = await readRows(base, picked.map((index) => rows[index]!), signal);
-    builder.buildRows(encodeRowBatch({ ...batch, clusters: picked.map((index) => clusters[index]!) }));
+    builder.rows(encodeRowBatch({ ...batch, clusters: picked.map((index) => clusters[index]!) }));
     runs.store();
     await written.drain();
     progress(Math.min(from + BATCH, order.length), order.length);
     await breathe();
   }
-  while (!builder.buildFinish()) {
+  while (!builder.finish()) {
     runs.store();
     runs.feed();
     await written.drain();
     await breathe();
   }
   await written.drain();
-  const head = builder.buildHead();
+  const head = builder.head();
   return { opened: describe(base, builder, config, rows.length, head), order: written.order() };
+}
+
+/** The head of an index of that kind without any row. */
+export async function emptyHead(module: WebAssembly.Module, config: IndexConfig): Promise<Uint8Array> {
+  const builder = await Builder.create(module);
+  builder.start(encodeConfig(config));
+  while (!builder.finish());
+  return builder.head();
 }
 
 /** Moves the pages of a finished generation from staging into their places. */
@@ -100,23 +108,23 @@ function chooseConfig(base: Base, rows: number): IndexConfig {
 }
 
 /** The cluster of each row. */
-async function cluster(base: Base, builder: Engine, rows: Uint32Array, clusters: number, signal: AbortSignal): Promise<Uint32Array> {
+async function cluster(base: Base, builder: Builder, rows: Uint32Array, clusters: number, signal: AbortSignal): Promise<Uint32Array> {
   const vectorsOf = async (picked: Uint32Array): Promise<Float32Array> => decodeF32(await base.run(PwOperation.Vectors, encodeRows(picked), signal));
   // A single centroid is trained as well: codes are residuals to it.
   const stride = Math.max(1, Math.floor(rows.length / Math.max(SAMPLE * clusters, 4_096)));
   const sample = rows.filter((_, index) => index % stride === 0);
   for (let from = 0; from < sample.length; from += BATCH) {
     const picked = sample.subarray(from, from + BATCH);
-    builder.buildTrain(await vectorsOf(picked), picked.length);
+    builder.train(await vectorsOf(picked), picked.length);
   }
-  while (!builder.buildTrainStep()) {
+  while (!builder.trainStep()) {
     throwIfAborted(signal);
     await breathe();
   }
   const assigned = new Uint32Array(rows.length);
   for (let from = 0; clusters > 1 && from < rows.length; from += BATCH) {
     const picked = rows.subarray(from, from + BATCH);
-    assigned.set(builder.buildAssign(await vectorsOf(picked), picked.length), from);
+    assigned.set(builder.assign(await vectorsOf(picked), picked.length), from);
     await breathe();
   }
   return assigned;
@@ -135,7 +143,7 @@ async function readRows(base: Base, rows: Uint32Array, signal: AbortSignal): Pro
   return { ids, vectors, dim: base.manifest.dim, texts, payloads, columns };
 }
 
-function describe(base: Base, builder: Engine, config: IndexConfig, rows: number, head: Uint8Array<ArrayBuffer>): Opened {
+function describe(base: Base, builder: Builder, config: IndexConfig, rows: number, head: Uint8Array<ArrayBuffer>): Opened {
   const generation = `local-${builder.xxh64(head).toString(16).padStart(16, "0")}`;
   const manifest: Manifest = {
     ...base.manifest,
@@ -150,20 +158,20 @@ function describe(base: Base, builder: Engine, config: IndexConfig, rows: number
 
 /** Finished pages on their way to staging. */
 class Pages {
-  readonly #builder: Engine;
+  readonly #builder: Builder;
   readonly #staging: PageStore;
   /** By section: for each of its pages, the place in staging. */
   readonly #places: number[][] = [];
   #next = 0;
 
-  constructor(builder: Engine, staging: PageStore) {
+  constructor(builder: Builder, staging: PageStore) {
     this.#builder = builder;
     this.#staging = staging;
   }
 
   async drain(): Promise<void> {
     const pages = new Map<number, Uint8Array>();
-    for (let page = this.#builder.buildTake(); page; page = this.#builder.buildTake()) {
+    for (let page = this.#builder.take(); page; page = this.#builder.take()) {
       (this.#places[page.section] ??= [])[page.index] = this.#next;
       pages.set(this.#next++, page.bytes);
     }
@@ -178,22 +186,22 @@ class Pages {
 
 /** The lexicon's sorted runs: rarely any, an index made in a browser is small against its budget. */
 class SpilledRuns {
-  readonly #builder: Engine;
+  readonly #builder: Builder;
   readonly #runs: Uint8Array[] = [];
 
-  constructor(builder: Engine) {
+  constructor(builder: Builder) {
     this.#builder = builder;
   }
 
   store(): void {
-    for (let run = this.#builder.buildSpill(); run; run = this.#builder.buildSpill()) this.#runs.push(run);
+    for (let run = this.#builder.spill(); run; run = this.#builder.spill()) this.#runs.push(run);
   }
 
   feed(): void {
-    const wanted = this.#builder.buildRunWanted();
+    const wanted = this.#builder.runWanted();
     if (!wanted) return;
     const run = this.#runs[wanted.run] ?? new Uint8Array();
-    this.#builder.buildRunFeed(run.subarray(wanted.offset, wanted.offset + FEED_BYTES));
+    this.#builder.runFeed(run.subarray(wanted.offset, wanted.offset + FEED_BYTES));
   }
 }
 

@@ -1,14 +1,13 @@
 /** One open index as the worker sees it: which generation is used, what calls do with it, what goes on in between. */
 import type { Base } from "./base.ts";
 import { Changes } from "./changes.ts";
-import { buildGeneration, placePages } from "./compact.ts";
+import { buildGeneration, emptyHead, placePages } from "./compact.ts";
 import { Database, type Meta } from "./database.ts";
 import { Engine } from "./engine.ts";
 import { fromPlain, PywasmError, throwIfAborted } from "./error.ts";
 import { exportSite } from "./export.ts";
 import { emptyConfig, emptyManifest } from "./empty.ts";
 import { describeSite, parseManifest, type Opened } from "./manifest.ts";
-import { encodeConfig } from "./messages.ts";
 import { GoneError } from "./pages/http.ts";
 import { openLocalPages, removeAllPages, removeGenerations, type LocalPages } from "./pages/local.ts";
 import { MemoryStore } from "./pages/memory.ts";
@@ -36,10 +35,18 @@ type StoredMeta = Awaited<ReturnType<Database["start"]>>;
 type OnPartial = ((results: Results) => void) | undefined;
 type Message = { type: "log" } | { type: "generation" } | { type: "cleared" };
 
+/** The engine's two forms (kernels_wasm/Makefile). */
+export interface Modules {
+  search: WebAssembly.Module;
+  builder: () => Promise<WebAssembly.Module>;
+}
+
 export class Core {
   site!: Site;
   readonly #request: OpenRequest;
   readonly #module: WebAssembly.Module;
+  /** builder.wasm, fetched when something is built. */
+  readonly #builder: () => Promise<WebAssembly.Module>;
   readonly #notify: (event: ProgressEvent) => void;
   readonly #database: Database | null;
   readonly #channel: BroadcastChannel;
@@ -55,9 +62,10 @@ export class Core {
   #closed = false;
   #compactTimer: ReturnType<typeof setTimeout> | undefined;
 
-  private constructor(request: OpenRequest, module: WebAssembly.Module, database: Database | null, notify: (event: ProgressEvent) => void) {
+  private constructor(request: OpenRequest, { search, builder }: Modules, database: Database | null, notify: (event: ProgressEvent) => void) {
     this.#request = request;
-    this.#module = module;
+    this.#module = search;
+    this.#builder = builder;
     this.#database = database;
     this.#notify = notify;
     this.#changes = new Changes(request.name, database);
@@ -66,13 +74,13 @@ export class Core {
   }
 
   static async open(
-    request: OpenRequest, module: WebAssembly.Module, delivery: Promise<ManifestDelivery> | null,
+    request: OpenRequest, modules: Modules, delivery: Promise<ManifestDelivery> | null,
     notify: (event: ProgressEvent) => void, signal: AbortSignal,
   ): Promise<Core> {
     // Without IndexedDB (denied, or not wanted) nothing outlives the page, and everything else works.
     const opening = request.options.storage === "memory" ? null : Database.open(request.name).catch(() => null);
-    const engine = await Engine.create(module);
-    const core = new Core(request, module, await opening, notify);
+    const engine = await Engine.create(modules.search);
+    const core = new Core(request, modules, await opening, notify);
     try {
       await core.#start(engine, delivery, signal);
     } catch (error) {
@@ -143,7 +151,7 @@ export class Core {
     else {
       const config = emptyConfig(this.#config!);
       opened = emptyManifest(name, config);
-      engine.create(encodeConfig(config), 0);
+      engine.open(await emptyHead(await this.#builder(), config), 0);
     }
     const site = this.#request.network && !this.#local ? new URL(name) : null;
     const { generation } = opened.manifest;
@@ -321,7 +329,7 @@ export class Core {
     const staging = await openLocalPages(name, "staging", (total.totalPages + total.deltaRows) * 2 + 1024, kinds, () => undefined);
     try {
       const progress = (loaded: number, rows: number): void => this.#notify({ status: "compact", file: "index", loaded, total: rows });
-      const { opened, order } = await buildGeneration(session.base, this.#module, staging.store, signal, progress);
+      const { opened, order } = await buildGeneration(session.base, await this.#builder(), staging.store, signal, progress);
       const { generation } = opened.manifest;
       const target = await openLocalPages(name, generation, order.length, kinds, () => undefined);
       if (target.store instanceof MemoryStore && this.#database) {

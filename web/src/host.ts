@@ -1,6 +1,7 @@
 /** The worker's side of the protocol: numbers to indexes and calls, exceptions to answers. */
 import { transfer } from "comlink";
 
+import { compileEngine } from "./compile.ts";
 import { Core } from "./core.ts";
 import { PywasmError, toPlain } from "./error.ts";
 import type { Answer, Host, HostEvent, ManifestDelivery, Method } from "./protocol.ts";
@@ -47,7 +48,8 @@ export function createHost(): Host {
     open(index, request, module, call) {
       return answer(call, async (signal) => {
         const manifest = request.network ? manifestOf(index).promise : null;
-        const core = await Core.open(request, module, manifest, (event) => notify({ kind: "progress", index, event }), signal);
+        const builder = () => compileEngine(new URL(request.builderUrl ?? new URL("./builder.wasm", import.meta.url)));
+        const core = await Core.open(request, { search: module, builder }, manifest, (event) => notify({ kind: "progress", index, event }), signal);
         cores.set(index, core);
         return core.site;
       });

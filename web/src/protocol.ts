@@ -13,6 +13,8 @@ export interface OpenRequest {
   create: Pick<CreateOptions, "dim" | "metric" | "dtype" | "columns"> | null;
   /** False: no manifest will be delivered. */
   network: boolean;
+  /** Where builder.wasm is, if not beside the worker's script. */
+  builderUrl: string | null;
 }
 
 /** A fetched manifest, or why there is none. */

@@ -31,6 +31,8 @@ export interface OpenOptions {
   thread?: "worker" | "inline";
   workerUrl?: string | URL;
   wasmUrl?: string | URL;
+  /** builder.wasm, which only Index.create and compaction load; default: beside engine.wasm. */
+  builderUrl?: string | URL;
   /** User Timing marks `pywasm:<stage>`; default false. */
   marks?: boolean;
 }

@@ -13,8 +13,10 @@ let address: string;
 let wasmUrl: string;
 const rows = sampleRows(300);
 beforeAll(async () => {
-  const engine = new Uint8Array(await readFile(new URL("../../pywasm/_web/engine.wasm", import.meta.url)));
-  host = new StaticHost(new Map<string, Uint8Array>([...(await buildSite(rows)), ["engine.wasm", engine]]));
+  const engines = await Promise.all(["engine.wasm", "builder.wasm"].map(async (name): Promise<[string, Uint8Array]> => [
+    name, new Uint8Array(await readFile(new URL(`../../pywasm/_web/${name}`, import.meta.url))),
+  ]));
+  host = new StaticHost(new Map<string, Uint8Array>([...(await buildSite(rows)), ...engines]));
   address = (await host.start()).href;
   wasmUrl = new URL("engine.wasm", address).href;
 });

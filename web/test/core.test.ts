@@ -5,7 +5,7 @@ import { Database } from "../src/database.ts";
 import { packRows } from "../src/pack.ts";
 import type { ManifestDelivery, OpenRequest } from "../src/protocol.ts";
 import type { NewRow, Results } from "../src/types.ts";
-import { buildSite, columns, DIM, engineModule, ignore, nearest, never, random, request, sampleRows, vector } from "./sample_site.ts";
+import { buildSite, columns, DIM, modules, ignore, nearest, never, random, request, sampleRows, vector } from "./sample_site.ts";
 import { StaticHost } from "./static_host.ts";
 
 const open: Core[] = [];
@@ -14,7 +14,7 @@ afterEach(async () => {
 });
 
 async function start(asked: OpenRequest, delivery: ManifestDelivery | null = null): Promise<Core> {
-  const core = await Core.open(asked, await engineModule(), delivery && Promise.resolve(delivery), ignore, never);
+  const core = await Core.open(asked, await modules(), delivery && Promise.resolve(delivery), ignore, never);
   open.push(core);
   return core;
 }

@@ -3,9 +3,9 @@ import { expect, test } from "vitest";
 import { Engine } from "../src/engine.ts";
 import { Matcher, snippet } from "../src/highlight.ts";
 import { decodeTokens } from "../src/messages.ts";
-import { engineModule } from "./sample_site.ts";
+import { modules } from "./sample_site.ts";
 
-const engine = await Engine.create(await engineModule());
+const engine = await Engine.create((await modules()).search);
 const tokenize = (utf8: Uint8Array) => decodeTokens(engine.tokenize(utf8));
 const marked = (query: string, text: string, prefix = false): string[] => new Matcher(query, prefix, tokenize).highlights(text).map(([start, end]) => text.slice(start, end));
 

@@ -2,9 +2,9 @@ import { expect, test } from "vitest";
 
 import { Engine } from "../src/engine.ts";
 import { describeSite, formatManifest, parseManifest, toBase64 } from "../src/manifest.ts";
-import { buildSite, engineModule, sampleRows } from "./sample_site.ts";
+import { buildSite, modules, sampleRows } from "./sample_site.ts";
 
-const engine = await Engine.create(await engineModule());
+const engine = await Engine.create((await modules()).search);
 const xxh64 = (data: Uint8Array): bigint => engine.xxh64(data);
 const bytes = (await buildSite(sampleRows(40))).get("manifest.json")!;
 const parse = (data: Uint8Array) => parseManifest(data, xxh64);

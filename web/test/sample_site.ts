@@ -1,7 +1,7 @@
 /** A small real site, built by the real engine, and what brute force says about it. */
 import { readFile } from "node:fs/promises";
 
-import { Core } from "../src/core.ts";
+import { Core, type Modules } from "../src/core.ts";
 import { packRows } from "../src/pack.ts";
 import type { OpenRequest } from "../src/protocol.ts";
 import type { Column, ExportedFile, NewRow } from "../src/types.ts";
@@ -10,11 +10,17 @@ export const DIM = 32;
 export const columns: Column[] = [{ name: "kind", type: "category" }, { name: "year", type: "number" }];
 const words = "parse date heap queue tree café 日本語 file socket thread lock".split(" ");
 
-let module: Promise<WebAssembly.Module> | undefined;
+const compiled = new Map<string, Promise<WebAssembly.Module>>();
 
-/** The engine that ships. */
-export function engineModule(): Promise<WebAssembly.Module> {
-  return (module ??= readFile(new URL("../../pywasm/_web/engine.wasm", import.meta.url)).then((bytes) => WebAssembly.compile(bytes)));
+function compile(name: string): Promise<WebAssembly.Module> {
+  const module = compiled.get(name) ?? readFile(new URL(`../../pywasm/_web/${name}`, import.meta.url)).then((bytes) => WebAssembly.compile(bytes));
+  compiled.set(name, module);
+  return module;
+}
+
+/** The engine that ships, in both forms. */
+export async function modules(): Promise<Modules> {
+  return { search: await compile("engine.wasm"), builder: () => compile("builder.wasm") };
 }
 
 /** Numbers in [-0.5, 0.5) that are the same on every run. */
@@ -42,7 +48,7 @@ export function sampleRows(count: number, seed = 1): NewRow[] {
 
 export function request(name: string, options: OpenRequest["options"] = { storage: "memory" }, create = false): OpenRequest {
   return {
-    name, options, network: !name.startsWith("name:"),
+    name, options, network: !name.startsWith("name:"), builderUrl: null,
     create: create ? { dim: DIM, columns: { kind: "category", year: "number" } } : null,
   };
 }
@@ -52,7 +58,7 @@ export const ignore = (): void => undefined;
 
 /** The files of a site with these rows. */
 export async function buildSite(rows: NewRow[]): Promise<Map<string, Uint8Array<ArrayBuffer>>> {
-  const core = await Core.open(request("name:sample", { storage: "memory" }, true), await engineModule(), null, ignore, never);
+  const core = await Core.open(request("name:sample", { storage: "memory" }, true), await modules(), null, ignore, never);
   await core.insert(packRows(rows, DIM, columns), false, never);
   const files = await core.export(never);
   await core.close();
