@@ -1,4 +1,4 @@
-"""One instance of builder.wasm (all of the engine) under wasmtime: memory, calls, errors. The rest is in engine.py.
+"""One instance of builder.wasm under wasmtime: memory, calls, errors. The rest is in engine.py.
 
 The engine does no I/O and shares nothing between instances; each holds one index and one build.
 """
