@@ -246,11 +246,15 @@ export function decodeStrings(bytes: Uint8Array, times: number): string[][] {
     const total = view.getUint32(at + 4, true);
     const offsets = at + 8;
     const data = offsets + (count + 1) * 4;
+    // A call of the decoder costs a microsecond, most of a search of a small index: one for the table
+    // where bytes and UTF-16 units agree (ASCII), one a string elsewhere.
+    const whole = text.decode(bytes.subarray(data, data + total));
+    const ascii = whole.length === total;
     const values: string[] = [];
     for (let index = 0; index < count; index++) {
-      const from = data + view.getUint32(offsets + index * 4, true);
-      const to = data + view.getUint32(offsets + index * 4 + 4, true);
-      values.push(text.decode(bytes.subarray(from, to)));
+      const from = view.getUint32(offsets + index * 4, true);
+      const to = view.getUint32(offsets + index * 4 + 4, true);
+      values.push(ascii ? whole.slice(from, to) : text.decode(bytes.subarray(data + from, data + to)));
     }
     tables.push(values);
     at = data + ((total + 3) & ~3);
