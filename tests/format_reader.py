@@ -46,13 +46,12 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
 
 
 def _hadamard(x: Floats) -> Floats:
-    n, stride = len(x), 1
-    x = x.copy()
-    while stride < n:
+    stride, scale = 1, 1 / float(np.sqrt(len(x)))
+    while stride < len(x):
         pairs = x.reshape(-1, 2, stride)
         x = np.stack([pairs[:, 0] + pairs[:, 1], pairs[:, 0] - pairs[:, 1]], axis=1).reshape(-1)
         stride *= 2
-    return x / np.sqrt(n)
+    return x * scale
 
 
 @dataclass(frozen=True)
@@ -129,7 +128,8 @@ class Reader:
 
     def _int8_rows(self, data: bytes, count: int) -> Floats:
         rows = np.frombuffer(data, [("scale", "<f4"), ("values", "i1", self.code_dim)], count)
-        return rows["scale"][:, None].astype(float) * rows["values"]
+        found: Floats = rows["scale"][:, None].astype(float) * rows["values"]
+        return found
 
     def vectors(self) -> Floats:
         """[rows, dim], or of dtype int8 the rotated [rows, code_dim]."""
@@ -166,17 +166,17 @@ class Reader:
             data = np.frombuffer(self.sections[CODES], np.uint8)
             code = data[starts[:, None] + np.arange(size)]
             planes = code[:, : bits * dims // 8].reshape(-1, bits, dims // 8)
-            levels = np.unpackbits(planes, axis=2, bitorder="little")
+            bit = np.unpackbits(planes, axis=2, bitorder="little").astype(int)
             factors = np.ascontiguousarray(code[:, bits * dims // 8 :][:, :4]).view("<f2").T
         else:
             block = np.frombuffer(self.sections[CODES], np.uint8).reshape(-1, bits * dims * 4 + 128)
             nibbles = block[:, :-128].reshape(-1, bits, dims // 4, 16)
             both = np.concatenate([nibbles & 15, nibbles >> 4], axis=3)  # [block, bit, group, row]
-            levels = (both[..., None] >> np.arange(4) & 1).transpose(0, 3, 1, 2, 4)
-            levels = levels.reshape(-1, bits, dims)[: self.rows]
+            bit = (both[..., None] >> np.arange(4, dtype=np.uint8) & 1).transpose(0, 3, 1, 2, 4)
+            bit = bit.reshape(-1, bits, dims)[: self.rows]
             tail = np.ascontiguousarray(block[:, -128:]).view("<f2").reshape(-1, 2, 32)
             factors = tail.transpose(1, 0, 2).reshape(2, -1)[:, : self.rows]
-        u = (levels * (1 << np.arange(bits))[:, None]).sum(axis=1)
+        u = (bit * (1 << np.arange(bits))[:, None]).sum(axis=1)
         x = u - (2**bits - 1) / 2
         add = factors[0].astype(float) * 2.0**self.add_exponent
         rescale = factors[1].astype(float) * 2.0**self.rescale_exponent
@@ -186,7 +186,7 @@ class Reader:
         centroids = self._int8_rows(stored, self.clusters)
         squares = ((centroids - query) ** 2).sum(axis=1)
         g = squares if self.metric == 2 else -centroids @ query
-        key = g[cluster] + add + rescale * (x @ query)
+        key: Floats = g[cluster] + add + rescale * (x @ query)
         return key if self.metric == 2 else -key
 
     # --- rows ----------------------------------------------------------------------------

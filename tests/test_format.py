@@ -68,7 +68,7 @@ FILTERS = {
 def drawn(name: str, count: int, dim: int) -> npt.NDArray[np.float32]:
     """Numbers that no library can change: f32 [count, dim], multiples of 1/32."""
     raw = hashlib.shake_256(name.encode()).digest(count * dim)
-    return np.frombuffer(raw, np.int8).reshape(count, dim).astype(np.float32) / 32
+    return np.frombuffer(raw, np.int8).reshape(count, dim).astype(np.float32) / np.float32(32)
 
 
 def batch(vectors: npt.NDArray[np.float32], clusters: npt.NDArray[np.uint32]) -> RowBatch:
@@ -121,7 +121,7 @@ def answers(name: str, head: bytes, pages: bytes) -> dict[str, Any]:
     def hits(found: Any) -> list[list[float]]:
         return [[hit.row, hit.score] for hit in found.hits]
 
-    effort = {"nprobe": 4, "ef_search": ROWS, "rerank": ROWS}
+    effort: dict[str, Any] = {"nprobe": 4, "ef_search": ROWS, "rerank": ROWS}
     records = engine.records([0, 33, ROWS - 1])
     return {
         "vector": [hits(engine.search_vector(query, 5, **effort)) for query in queries(name)],
