@@ -54,7 +54,7 @@ void RowCoder::encode(const float* row, const float* centroid, RowCode& code) {
     largest = std::max(largest, fabsf(o));
   }
   float product = 0;  // <x, o>
-  if (largest > 1e-30f) {  // below it is the centroid itself, and 1 / largest might not be finite
+  if (largest > kTiny) {  // else it is the centroid itself
     if (shape_.bits == 1) {
       quantise(residual_.data(), n, 1, 1 / largest, code.levels.data(), product);
     } else {

@@ -11,6 +11,10 @@ inline constexpr uint32_t kMaxDim = 8192;
 inline constexpr uint32_t kMaxClusters = 1u << 16;
 inline constexpr uint32_t kMaxRows = 1u << 28;
 
+// A vector without a greater component counts as zero wherever it is quantised: what is divided by
+// its greatest component stays finite.
+inline constexpr float kTiny = 1e-30f;
+
 struct IndexParameters {
   uint32_t rows = 0;      // base rows: those in the file
   uint32_t dim = 0;

@@ -100,7 +100,7 @@ void DistanceQuery::set(const IndexParameters& parameters, const Rotation& rotat
   }
   // 16 bits, fewer for long vectors: four lanes of 32 bits each take the sum of a quarter of the products.
   const float most = std::min(32767.f, floorf(2147483647.f / (128.f * static_cast<float>(parameters.code_dim / 4 + 4))));
-  integer_scale_ = largest > 0 ? largest / most : 1;
+  integer_scale_ = largest > kTiny ? largest / most : 1;
   for (uint32_t i = 0; i < parameters.code_dim; i++)
     integer_[i] = static_cast<int16_t>(lrintf(rotated_[i] / integer_scale_));
 }
@@ -128,7 +128,7 @@ float DistanceQuery::key_i8(const void* stored_row) const {
 void store_i8(const float* rotated, uint32_t code_dim, void* row) {
   float largest = 0;
   for (uint32_t i = 0; i < code_dim; i++) largest = std::max(largest, fabsf(rotated[i]));
-  const float scale = largest / 127, inverse = largest > 0 ? 127 / largest : 0;
+  const float scale = largest / 127, inverse = largest > kTiny ? 127 / largest : 0;
   uint8_t* out = static_cast<uint8_t*>(row);
   memcpy(out, &scale, 4);
   for (uint32_t i = 0; i < code_dim; i++)

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "config.h"
 #include "simd.h"
 
 namespace {
@@ -42,7 +43,7 @@ void HnswVectors::reserve(uint32_t rows) {
 void HnswVectors::quantise(const float* vector, int8_t* to, float& scale, float& norm) const {
   float largest = 0;
   for (uint32_t i = 0; i < dim_; i++) largest = std::max(largest, fabsf(vector[i]));
-  const float step = largest / 127, inverse = largest > 0 ? 127 / largest : 0;
+  const float step = largest / 127, inverse = largest > kTiny ? 127 / largest : 0;
   int64_t squares = 0;
   for (uint32_t i = 0; i < dim_; i++) {
     const int32_t value = static_cast<int32_t>(lrintf(vector[i] * inverse));

@@ -67,7 +67,7 @@ void RowCodeQuery::set(const IndexParameters& parameters, const float* rotated_q
   // Levels 0 .. top stand for -range .. range: both codes are then sums of +-1 planes, the inner
   // product of two planes is code_dim - 2 popcount(xor), and no sum over the row's bits is needed.
   const float top = static_cast<float>((1u << planes_) - 1);
-  const float step = range > 0 ? 2 * range / top : 1;
+  const float step = range > kTiny ? 2 * range / top : 1;
 
   // The last vector of a plane ends with the plane; what it shares with the one before is masked.
   const uint32_t last_at = plane_bytes >= 16 ? plane_bytes - 16 : 0;
@@ -89,7 +89,7 @@ void RowCodeQuery::set(const IndexParameters& parameters, const float* rotated_q
     }
   }
   // x = 1/2 sum 2^p s_p and q = step/2 sum 2^j t_j with s, t of +-1.
-  const float quarter = range > 0 ? step / 4 : 0;
+  const float quarter = range > kTiny ? step / 4 : 0;
   const float all = static_cast<float>((1u << shape_.bits) - 1) * top * static_cast<float>(shape_.code_dim);
   offset_ = quarter * all;
   slope_ = 2 * quarter;

@@ -80,7 +80,7 @@ void ScanQuery::set(const IndexParameters& parameters, const float* q) {
     widest = std::max(widest, range);
   }
   const float most = static_cast<float>(shape_.bits == 1 ? kCoarse : kFine);
-  const float inverse = widest > 0 ? most / widest : 0;
+  const float inverse = widest > kTiny ? most / widest : 0;
   step_ = widest / most;
   uint8_t* table = tables_.data();
   for (uint32_t i = 0; i < shape_.code_dim; i += 4, table += 16) {

@@ -73,6 +73,25 @@ void inserted_scores_are_the_built_ones(PwKind kind, PwMetric metric, PwDtype dt
   }
 }
 
+// Denormal vectors: nothing may be divided by what is too small to be divided by.
+void tiny_vectors_are_zeros(PwKind kind, PwMetric metric, PwDtype dtype) {
+  Site site = site_of(kind, metric, dtype, 32);
+  Index index;
+  if (!CHECK_EQ(index.open(site.head.data(), site.head.size(), 0), PW_DONE)) return;
+  std::vector<TestRow> tiny(2);
+  for (uint32_t i = 0; i < 2; i++) {
+    tiny[i].id = "tiny " + std::to_string(i);
+    tiny[i].vector.assign(32, 0);
+    tiny[i].vector[3 + i] = i ? -1e-44f : 1e-38f;
+  }
+  ByteWriter message;
+  message.put(uint64_t{0});
+  put_batch(message, tiny, {});
+  CHECK_EQ(run_operation(index, site, PwOperation::Insert, message).status, PW_DONE);
+  for (const TestRow& row : tiny)
+    for (float score : scores(index, site, row.vector)) CHECK(isfinite(score));
+}
+
 // dim is a multiple of 16, so that a stored row has no part outside the input's space.
 void storing_again_changes_nothing(uint32_t dim) {
   IndexParameters parameters;
@@ -103,6 +122,9 @@ int main() {
     for (PwMetric metric : {PwMetric::Cosine, PwMetric::InnerProduct, PwMetric::L2})
       for (PwDtype dtype : {PwDtype::F32, PwDtype::F16, PwDtype::I8})
         inserted_scores_are_the_built_ones(kind, metric, dtype, kind == PwKind::Scan ? 20 : 32);
+  for (PwKind kind : {PwKind::Flat, PwKind::Scan, PwKind::Clusters, PwKind::Graph})
+    for (PwMetric metric : {PwMetric::InnerProduct, PwMetric::L2})
+      for (PwDtype dtype : {PwDtype::F32, PwDtype::F16, PwDtype::I8}) tiny_vectors_are_zeros(kind, metric, dtype);
   for (uint32_t dim : {32u, 48u, 384u}) storing_again_changes_nothing(dim);
   return check_result("stored_score");
 }
