@@ -13,13 +13,18 @@ from .network import Line, Visit, literal
 from .sites import served
 from .statistics import recall
 
-# As small as a page can be that searches at once; the vector is part of it, as the suggested
+# As small as a page can be that searches at once, with the hints of the page that every site
+# carries (web/demo/index.html); the vector is part of it, as the suggested
 # questions' vectors are part of the demo page's manifest.
 PAGE = """<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
 <title>first visit</title>
 <link rel="icon" href="data:,">
+<link rel="preload" href="manifest.json" as="fetch" crossorigin>
+<link rel="modulepreload" href="pywasm/pywasm.js">
+<link rel="modulepreload" href="pywasm/worker.js" as="worker">
+<link rel="preload" href="pywasm/engine.wasm" as="fetch" type="application/wasm" crossorigin>
 <script type="module">
 import {{ open }} from "./pywasm/pywasm.js";
 const bytes = Uint8Array.from(atob({vector}), (c) => c.charCodeAt(0));

@@ -39,6 +39,10 @@ export class Base implements PageSink {
     return this.engine.fill(page, read);
   }
 
+  fillPlaces(first: number, count: number, read: (target: Uint8Array) => boolean): number[] | null {
+    return this.engine.fillPlaces(first, count, read);
+  }
+
   verify(page: number, bytes: Uint8Array): boolean {
     const place = this.#sections.find(({ firstPage, pages }) => page >= firstPage && page < firstPage + pages);
     if (!place || bytes.byteLength !== PAGE_BYTES) return false;

@@ -24,6 +24,8 @@ import type { ExportedFile, ProgressEvent, Query, Results, Row, Site, Status } f
 const UPDATE_PATIENCE_MS = 1500;
 /** The storage of a site that is full is left alone for this long, ms. */
 const FULL_MS = 24 * 3600 * 1000;
+/** What need not be done at open is left for this long, ms. */
+const SETTLE_MS = 100;
 /** Inserted rows that make a compaction worth it: this many, and this share of the base. */
 const COMPACT_ROWS = 4096;
 const COMPACT_SHARE = 0.25;
@@ -110,7 +112,8 @@ export class Core {
     await this.#changes.catchUp(this.#session.base);
     this.#session.budget.apply();
     this.#notify({ status: "open", file: "manifest.json", loaded: 1, total: 1 });
-    void delivery?.then((arrived) => this.#compare(arrived)).catch(() => undefined);
+    // The first search comes first.
+    void delivery?.then(async (arrived) => (await settled(), this.#compare(arrived))).catch(() => undefined);
   }
 
   /** The stored generation at once; the site's where none is stored, or where a newer one is known. */
@@ -157,7 +160,7 @@ export class Core {
     const { generation } = opened.manifest;
     const session = await Session.open(name, engine, opened, site, options, {
       progress: this.#notify,
-      filled: () => void removeGenerations(name, [generation]),
+      filled: () => void settled().then(() => removeGenerations(name, [generation])),
       full: () => void this.#database?.put("full", { generation, at: Date.now() }).catch(() => undefined),
     }, { fresh: this.#fresh, given: known.local });
     this.#fresh = false;
@@ -373,4 +376,8 @@ export class Core {
     await (this.#session as Session | undefined)?.close();
     this.#database?.close();
   }
+}
+
+function settled(): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, SETTLE_MS));
 }

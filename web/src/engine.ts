@@ -133,6 +133,22 @@ export class Engine {
     return "ok";
   }
 
+  /**
+   * Has `read` write `count` pages of a resident section, which lie side by side in memory, at once.
+   * The answer is the pages whose checksum differs; null where `read` answered false.
+   */
+  fillPlaces(first: number, count: number, read: (target: Uint8Array) => boolean): number[] | null {
+    const at = this.exports.pw_page_buffer(first);
+    if (at === 0 || !read(this.bytes.subarray(at, at + count * PAGE_BYTES))) return null;
+    const damaged: number[] = [];
+    for (let page = first; page < first + count; page++) {
+      const status = this.exports.pw_page_commit(page);
+      if (status === PwStatus.PW_CORRUPT) damaged.push(page);
+      else this.check(status);
+    }
+    return damaged;
+  }
+
   makeResident(section: number): void {
     this.check(this.exports.pw_make_resident(section));
   }

@@ -23,6 +23,7 @@ export async function loadResident(base: Base, sections: readonly number[], prog
   for (const section of sections) {
     engine.makeResident(section);
     const { firstPage, pages: count } = info.sections[section]!;
+    pager.bringPlaces(firstPage, count);
     for (let page = firstPage; page < firstPage + count; page++) pages.push(page);
   }
   const pageBytes = base.manifest.page_bytes;

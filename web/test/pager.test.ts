@@ -21,6 +21,15 @@ class Sink implements PageSink {
     this.pages.add(page);
     return "ok";
   }
+  fillPlaces(first: number, count: number, read: (target: Uint8Array) => boolean): number[] | null {
+    const target = new Uint8Array(count * PAGE);
+    if (!read(target)) return null;
+    return Array.from({ length: count }, (_, index) => first + index).filter((page) => {
+      const good = this.verify(page, target.subarray((page - first) * PAGE, (page - first + 1) * PAGE));
+      if (good) this.pages.add(page);
+      return !good;
+    });
+  }
 }
 
 /** A store in which everything is asynchronous, as IndexedDB is. */
@@ -54,6 +63,25 @@ test("what is stored is not fetched", async () => {
   expect([...sink.pages].sort()).toEqual([1, 2, 30]);
   expect(host.log).toHaveLength(1);
   expect(pager.tally.pages).toEqual({ memory: 2, http: 1 });
+});
+
+test("neighbours come by one read; a damaged one is forgotten, an absent one left out", () => {
+  const reads: number[] = [];
+  class Contiguous extends MemoryStore {
+    override readNow(first: number, target: Uint8Array): boolean {
+      reads.push(first, target.byteLength / PAGE);
+      for (let index = 0; index * PAGE < target.byteLength; index++) target.fill(first + index === 3 ? 99 : first + index, index * PAGE, (index + 1) * PAGE);
+      return true;
+    }
+  }
+  const contiguous = new Contiguous();
+  void contiguous.write(new Map([1, 2, 3, 5].map((number) => [number, page(number)])));
+  pager.store = contiguous;
+  pager.bringPlaces(0, 8);
+  expect(reads).toEqual([1, 3, 5, 1]);
+  expect([...sink.pages].sort()).toEqual([1, 2, 5]);
+  expect(contiguous.has(3)).toBe(false);
+  expect(pager.tally).toEqual({ pages: { memory: 3 }, corrupt: 1 });
 });
 
 test("a page that two operations want is fetched once", async () => {

@@ -1,5 +1,5 @@
 /** Pages in IndexedDB: one database a generation, one transaction a step, neighbours by one getAll. */
-import { deleteDB, openDB, type IDBPDatabase } from "idb";
+import { deleteDB, openDB, unwrap, type IDBPDatabase } from "idb";
 
 import { PageBitmap } from "./bitmap.ts";
 import type { PageStore } from "./tier.ts";
@@ -36,24 +36,35 @@ export class IndexedDbStore implements PageStore {
     return this.#present.has(page);
   }
 
-  async read(pages: readonly number[]): Promise<Map<number, Uint8Array>> {
+  /** Plain requests and one promise, settled by the last answer: the transaction's end would come an exchange later. */
+  read(pages: readonly number[]): Promise<Map<number, Uint8Array>> {
     const found = new Map<number, Uint8Array>();
-    const { store } = this.#database.transaction(STORE, "readonly");
-    await Promise.all(runs(pages).map(async ([first, last]) => {
-      const range = first === last ? first : IDBKeyRange.bound(first, last);
-      const values = (await store.getAll(range)) as Uint8Array[];
-      if (values.length === last - first + 1) {
-        values.forEach((bytes, index) => found.set(first + index, bytes));
-        return;
-      }
-      // Some are missing: which ones only single reads tell.
-      for (let page = first; page <= last; page++) {
-        const bytes = (await store.get(page)) as Uint8Array | undefined;
+    const transaction = unwrap(this.#database).transaction(STORE, "readonly");
+    const store = transaction.objectStore(STORE);
+    return new Promise((resolve, reject) => {
+      let waiting = 0;
+      const ask = <T>(request: IDBRequest<T>, take: (value: T) => void): void => {
+        waiting++;
+        request.onsuccess = () => {
+          take(request.result);
+          if (--waiting === 0) resolve(found);
+        };
+      };
+      const one = (page: number): void => ask(store.get(page) as IDBRequest<Uint8Array | undefined>, (bytes) => {
         if (bytes) found.set(page, bytes);
         else this.#present.set(page, false);
+      });
+      for (const [first, last] of runs(pages)) {
+        if (first === last) one(first);
+        else ask(store.getAll(IDBKeyRange.bound(first, last)) as IDBRequest<Uint8Array[]>, (values) => {
+          if (values.length === last - first + 1) values.forEach((bytes, index) => found.set(first + index, bytes));
+          // Some are missing: which ones only single reads tell.
+          else for (let page = first; page <= last; page++) one(page);
+        });
       }
-    }));
-    return found;
+      transaction.onabort = () => reject(transaction.error ?? new DOMException("the transaction was aborted", "AbortError"));
+      if (waiting === 0) resolve(found);
+    });
   }
 
   async write(pages: ReadonlyMap<number, Uint8Array>): Promise<void> {

@@ -15,8 +15,9 @@ export class MemoryStore implements PageStore {
 
   readNow(page: number, target: Uint8Array): boolean {
     const bytes = this.#pages.get(page);
-    if (bytes) target.set(bytes);
-    return bytes !== undefined;
+    if (bytes?.byteLength !== target.byteLength) return false;  // neighbours are asked for one by one
+    target.set(bytes);
+    return true;
   }
 
   async read(pages: readonly number[]): Promise<Map<number, Uint8Array>> {

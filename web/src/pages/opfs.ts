@@ -52,7 +52,7 @@ export class OpfsStore implements PageStore {
 
   readNow(page: number, target: Uint8Array): boolean {
     if (!this.#present.has(page)) return false;
-    return this.#handle.read(target as Uint8Array<ArrayBuffer>, { at: this.#start + page * PAGE_BYTES }) === PAGE_BYTES;
+    return this.#handle.read(target as Uint8Array<ArrayBuffer>, { at: this.#start + page * PAGE_BYTES }) === target.byteLength;
   }
 
   async read(pages: readonly number[]): Promise<Map<number, Uint8Array>> {

@@ -70,6 +70,19 @@ export class Pager {
     this.#http = http;
   }
 
+  /** As bringNow for pages of one resident section, neighbours by one read. */
+  bringPlaces(first: number, count: number): void {
+    const store = this.#store;
+    if (!store?.readNow) return;
+    for (let page = first, last; page < first + count; page = last + 1) {
+      for (last = page; last < first + count && store.has(last); ) last++;
+      if (last === page) continue;
+      const damaged = this.#sink.fillPlaces(page, last - page, (target) => store.readNow?.(page, target) ?? false);
+      for (const lost of damaged ?? []) this.#damaged(lost);
+      if (damaged) this.#count(store.tier, last - page - damaged.length);
+    }
+  }
+
   /** Puts what the local tier has at hand into the engine; the pages still absent are answered. */
   bringNow(pages: Iterable<number>): number[] {
     const store = this.#store;

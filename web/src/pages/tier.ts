@@ -6,6 +6,8 @@ export interface PageSink {
   present(page: number): boolean;
   /** Has `read` write the page into its place, checks it and makes it visible. */
   fill(page: number, read: (target: Uint8Array) => boolean): "ok" | "busy" | "corrupt" | "absent";
+  /** The same for `count` pages of a resident section by one `read`: those that are damaged; null where it answered false. */
+  fillPlaces(first: number, count: number, read: (target: Uint8Array) => boolean): number[] | null;
   /** Whether `bytes` are page `page`, by the checksum in the index head. */
   verify(page: number, bytes: Uint8Array): boolean;
 }
@@ -17,7 +19,7 @@ export interface PageStore {
   readonly count: number;
   /** Whether it believes to have the page; a read may still come back without it. */
   has(page: number): boolean;
-  /** Reads at once into `target`; only where the tier can (OPFS in the leading tab). */
+  /** Reads at once into `target`, which may be longer than a page where the tier can have neighbours; only where the tier can (OPFS in the leading tab). */
   readNow?(page: number, target: Uint8Array): boolean;
   /** Reads ascending `pages`; what it lacks is missing from the answer. */
   read(pages: readonly number[]): Promise<Map<number, Uint8Array>>;
