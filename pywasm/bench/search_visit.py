@@ -23,7 +23,6 @@ PAGE = """<!doctype html>
 <link rel="icon" href="data:,">
 <link rel="preload" href="manifest.json" as="fetch" crossorigin>
 <link rel="modulepreload" href="pywasm/pywasm.js">
-<link rel="modulepreload" href="pywasm/worker.js" as="worker">
 <link rel="preload" href="pywasm/engine.wasm" as="fetch" type="application/wasm" crossorigin>
 <script type="module">
 import {{ open }} from "./pywasm/pywasm.js";

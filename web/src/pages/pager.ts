@@ -110,6 +110,7 @@ export class Pager {
   async bring(pages: readonly number[], priority: Priority = "high"): Promise<void> {
     const arrived = new Map<number, Uint8Array>();
     let lacking: number[] = [];
+    let spent: Uint8Array[] = [];
     for (const page of pages) {
       const bytes = this.#pending.get(page);
       if (bytes) arrived.set(page, bytes);
@@ -120,10 +121,13 @@ export class Pager {
       const found = await this.#store.read(stored);
       for (const [page, bytes] of found) arrived.set(page, bytes);
       this.#count(tier, found.size);
+      // Copies that IndexedDB made, given back as soon as they are placed: left to the collector they make its longest pauses.
+      if (tier === "indexeddb") spent = [...found.values()];
     }
     for (const page of pages) if (!arrived.has(page)) lacking.push(page);
     for (const [page, bytes] of await this.#download(lacking, priority)) arrived.set(page, bytes);
     lacking = this.#place(arrived);
+    for (const bytes of spent) (bytes.buffer as { transfer?(length: number): void }).transfer?.(0);
     if (lacking.length === 0) return;
     // Damaged in local storage: once more, from the site.
     const lost = this.#place(await this.#download(lacking, priority));
