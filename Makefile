@@ -13,6 +13,7 @@ MAKEFLAGS += --no-print-directory
 
 PYTHON ?= python3
 PORT ?= 8000
+JOBS ?= $(shell nproc)
 VENV := .venv
 BIN := $(VENV)/bin
 STAMPS := build/stamps
@@ -67,7 +68,7 @@ WEB_SOURCES := $(shell find web/src web/demo -type f 2>/dev/null) $(wildcard web
 build: $(ENGINE) $(STAMPS)/web
 
 $(ENGINE) &: $(ENGINE_SOURCES) | $(STAMPS)/apt-build
-	@$(MAKE) -C kernels_wasm wasm
+	@$(MAKE) -s -C kernels_wasm -j$(JOBS) wasm
 
 $(STAMPS)/web: $(WEB_SOURCES) $(ENGINE) | $(STAMPS)/npm
 	@cd web && npm run --silent build
@@ -93,7 +94,8 @@ check: build $(STAMPS)/apt-test
 	cd web && npm run --silent check
 
 native-test: $(STAMPS)/apt-test $(STAMPS)/apt-build
-	@$(MAKE) -C kernels_wasm test fuzz-quick
+	@$(MAKE) -s -C kernels_wasm -j$(JOBS) test fuzz-build
+	$(MAKE) -s -C kernels_wasm fuzz-quick FUZZ_SECONDS=4
 
 unit-test: build
 	@cd web && npm test --silent
