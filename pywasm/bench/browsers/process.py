@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import re
@@ -36,6 +37,8 @@ class Group:
                 env=None if env is None else {**os.environ, **env},
                 start_new_session=True,
             )
+        # Whatever goes wrong on the way out (an interrupt inside a driver), no browser outlives us.
+        atexit.register(self.kill)
 
     def wait_for_line(self, pattern: str, timeout: float = 30.0) -> re.Match[str]:
         """Wait until the program prints something that matches `pattern`."""
@@ -65,6 +68,7 @@ class Group:
         """SIGKILL to the group."""
         self.signal(signal.SIGKILL)
         self.process.wait()
+        atexit.unregister(self.kill)
 
 
 def processes_with(argument: str) -> list[int]:
