@@ -4,7 +4,6 @@
  */
 import { deleteDB, openDB, type DBSchema, type IDBPDatabase } from "idb";
 
-import { PywasmError } from "./error.ts";
 import type { PackedRows } from "./pack.ts";
 import type { CreateOptions } from "./types.ts";
 
@@ -100,10 +99,6 @@ export class Database {
   close(): void {
     this.#database.close();
   }
-}
-
-export function noDatabase(): PywasmError {
-  return new PywasmError("storage", "changes need IndexedDB, which this browser does not give this page (a private window, or storage denied)");
 }
 
 function databaseName(index: string): string {
