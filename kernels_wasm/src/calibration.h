@@ -21,7 +21,7 @@ class Calibration {
   Effort effort(float recall, float rank) const;
 
  private:
-  Effort guess(float rank) const;
+  Effort guess(float recall, float rank) const;
 
   const Index* index_ = nullptr;
   std::vector<PwCalibration> lines_;  // by recall, then by rank
