@@ -64,7 +64,7 @@ def test_an_id_twice(chromium: Browser, host: Host, tab: Tab) -> None:
     rows = [{"id": "fresh", "vector": unit(0)}, {"id": "row-5", "vector": unit(1)}]
     with pytest.raises(PageError) as caught:
         client.insert(rows)
-    assert caught.value.code == "duplicate" and "row-5" in str(caught.value)
+    assert caught.value.code == "duplicate" and "row-5" in str(caught.value), str(caught.value)
     assert client.call("get", ["fresh"]) == [None]
     with pytest.raises(PageError) as caught:
         client.insert([rows[0], rows[0]])
