@@ -86,7 +86,7 @@ export async function placePages(order: Uint32Array, staging: PageStore, target:
 }
 
 /** Row numbers of everything that is not deleted, ascending. */
-export async function liveRows(base: Base, signal: AbortSignal): Promise<Uint32Array> {
+async function liveRows(base: Base, signal: AbortSignal): Promise<Uint32Array> {
   const rows: number[] = [];
   for (let from = 0; ; from = rows.at(-1)! + 1) {
     const message = new Writer(8).u32(from, 65_536).done();

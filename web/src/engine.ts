@@ -17,13 +17,11 @@ export interface Exports {
   pw_open(head: number, bytes: number, budget: number): number;
   pw_info(): number;
   pw_set_budget(bytes: number): number;
-  pw_set_policy(policy: number): number;
   pw_page_buffer(page: number): number;
   pw_page_commit(page: number): number;
   pw_page_abandon(page: number): void;
   pw_page_present(page: number): number;
   pw_make_resident(section: number): number;
-  pw_drop_resident(section: number): number;
   pw_begin(kind: number, message: number, bytes: number): number;
   pw_step(operation: number): number;
   pw_needed(operation: number): number;
@@ -102,10 +100,6 @@ export class Engine {
     this.check(this.exports.pw_set_budget(bytes));
   }
 
-  setPolicy(policy: number): void {
-    this.check(this.exports.pw_set_policy(policy));
-  }
-
   xxh64(data: Uint8Array, seed = 0n): bigint {
     return this.withBytes(data, (at) => BigInt.asUintN(64, this.exports.pw_xxh64(at, data.byteLength, seed)));
   }
@@ -151,10 +145,6 @@ export class Engine {
 
   makeResident(section: number): void {
     this.check(this.exports.pw_make_resident(section));
-  }
-
-  dropResident(section: number): void {
-    this.check(this.exports.pw_drop_resident(section));
   }
 
   // --- operations
