@@ -102,11 +102,7 @@ unit-test: build
 	cd $(CURDIR) && $(BIN)/python -m pytest -q tests
 
 e2e: build $(STAMPS)/apt-test
-	@# Three browsers on two noisy cores: what fails is run once more, in the open, and must pass then.
-	$(BIN)/python -m pytest -q e2e || {
-	  echo "e2e: some tests failed; they run once more"
-	  $(BIN)/python -m pytest -q e2e --last-failed --last-failed-no-failures none
-	}
+	@$(BIN)/python -m pytest -q e2e
 
 test: check native-test unit-test e2e
 

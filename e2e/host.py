@@ -16,6 +16,19 @@ from pathlib import Path
 from typing import Any
 
 TYPES = {".js": "text/javascript", ".mjs": "text/javascript", ".wasm": "application/wasm"}
+# Ports that servers of this process have had. The kernel gives the same one again soon (two of a
+# hundred hosts, every other time), and with it the origin: whatever the browser stored of the first
+# site would be found on the second.
+_claimed: set[int] = set()
+
+
+def claim(port: int) -> bool:
+    """Whether `port` has had no server yet; it has one now."""
+    fresh = port not in _claimed
+    _claimed.add(port)
+    return fresh
+
+
 BLANK = b"<!doctype html><title>blank</title><link rel=icon href='data:,'><p>A page of the tests."
 
 
@@ -81,6 +94,9 @@ class Host:
                 """Silent."""
 
         self._server = Server(("127.0.0.1", self._port), Handler)
+        while self._port == 0 and not claim(self._server.server_port):
+            self._server.server_close()
+            self._server = Server(("127.0.0.1", 0), Handler)
         self._port = self._server.server_port
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
 

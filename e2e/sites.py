@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib
 import inspect
 import json
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from host import claim
 from numpy.typing import NDArray
+
+from pywasm.bench.browsers.process import Group
 
 MODULES = [
     "argparse",
@@ -77,6 +82,22 @@ def pywasm(*arguments: str) -> str:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"pywasm {' '.join(arguments)}:\n{done.stdout}\n{done.stderr}"
     return done.stdout
+
+
+@contextlib.contextmanager
+def serving(site: Path) -> Iterator[str]:
+    """`pywasm serve`; its address, an origin of its own."""
+    command = [sys.executable, "-u", "-m", "pywasm.cli", "serve", str(site), "--port", "0"]
+    with tempfile.TemporaryDirectory() as folder:
+        claimed = False
+        while not claimed:
+            server = Group(command, Path(folder) / "log")
+            try:
+                address = server.wait_for_line(r"http://[^\s/]+:(\d+)")
+                if claimed := claim(int(address[1])):
+                    yield address[0]
+            finally:
+                server.end()
 
 
 def docstrings() -> Iterator[dict[str, object]]:

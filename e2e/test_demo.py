@@ -2,40 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import re
-import subprocess
-import sys
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sites import QUESTION, QUESTION_ANSWER
+from sites import QUESTION, QUESTION_ANSWER, serving
 
 from pywasm.bench.browsers import Browser, Page
 from pywasm.bench.browsers.chromium import ChromiumPage
-
-
-@contextlib.contextmanager
-def serving(site: Path) -> Iterator[str]:
-    """`pywasm serve`; its address."""
-    command = [sys.executable, "-u", "-m", "pywasm.cli", "serve", str(site), "--port", "0"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    try:
-        assert process.stdout is not None
-        said = ""
-        for line in process.stdout:
-            said += line.decode()
-            if match := re.search(r"http://[^\s/]+:\d+", said):
-                break
-        else:
-            pytest.fail(f"pywasm serve said no address:\n{said}")
-        yield match[0]
-    finally:
-        process.terminate()
-        process.wait()
-        process.stdout.close()
 
 
 @pytest.fixture(scope="module")
