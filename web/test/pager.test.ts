@@ -12,8 +12,13 @@ const PAGES = 40;
 /** An engine that holds every page whose bytes all equal its number. */
 class Sink implements PageSink {
   readonly pages = new Set<number>();
+  /** Checksums computed. */
+  checks = 0;
   present = (page: number): boolean => this.pages.has(page);
-  verify = (page: number, bytes: Uint8Array): boolean => bytes.every((byte) => byte === page);
+  verify = (page: number, bytes: Uint8Array): boolean => {
+    this.checks++;
+    return bytes.every((byte) => byte === page);
+  };
   fill(page: number, read: (target: Uint8Array) => boolean): "ok" | "corrupt" | "absent" {
     const target = new Uint8Array(PAGE);
     if (!read(target)) return "absent";
@@ -104,6 +109,34 @@ test("a damaged answer is asked for again; damage that stays is an error with th
   expect(sink.present(3)).toBe(true);
   host.behaviour.flip = 99;
   await expect(pager.bring([4])).rejects.toMatchObject({ code: "corrupt", file: "data/a.bin", offset: 4 * PAGE });
+});
+
+test("damage from the site is never stored, whoever asked for the page", async () => {
+  const disk = Object.assign(new SlowStore(), { tier: "opfs" }) as unknown as MemoryStore;
+  pager.store = disk;
+  host.behaviour.flip = 99;
+  const asked = [pager.bring([3]), pager.download([4], "low"), pager.stream([5], () => undefined)];
+  for (const [index, outcome] of (await Promise.allSettled(asked)).entries()) {
+    expect(outcome).toMatchObject({ reason: { code: "corrupt", file: "data/a.bin", offset: (3 + index) * PAGE, expected: expect.any(String) } });
+  }
+  await pager.flush();
+  expect([disk.count, sink.pages.size]).toEqual([0, 0]);
+});
+
+test.each<[string, (pages: number[]) => Promise<void>, boolean]>([
+  ["by an operation", (pages) => pager.bring(pages), true],
+  ["for a resident section", (pages) => pager.stream(pages, () => undefined), true],
+  ["for storage", (pages) => pager.download(pages, "low"), false],
+  ["by an operation and for storage", async (pages) => void (await Promise.all([pager.download(pages, "low"), pager.bring(pages)])), true],
+])("a page wanted %s is checked once and stored", async (_, want, placed) => {
+  const disk = Object.assign(new SlowStore(), { tier: "opfs" }) as unknown as MemoryStore;
+  pager.store = disk;
+  const pages = Array.from({ length: PAGES }, (_, number) => number);
+  await want(pages);
+  await pager.flush();
+  expect(sink.checks).toBe(PAGES);
+  expect(disk.count).toBe(PAGES);
+  expect(sink.pages.size).toBe(placed ? PAGES : 0);
 });
 
 test("without a site a missing page is an error that says so", async () => {

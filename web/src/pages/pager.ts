@@ -11,6 +11,8 @@ interface Waiter {
   promise: Promise<Uint8Array>;
   resolve: (bytes: Uint8Array) => void;
   reject: (error: unknown) => void;
+  /** An operation waits, so the engine takes the page; else it goes to storage alone. */
+  placing: boolean;
 }
 
 /** Pages waiting to be written to local storage are written together after this time, ms. */
@@ -125,12 +127,12 @@ export class Pager {
       if (tier === "indexeddb") spent = [...found.values()];
     }
     for (const page of pages) if (!arrived.has(page)) lacking.push(page);
-    for (const [page, bytes] of await this.#download(lacking, priority)) arrived.set(page, bytes);
+    for (const [page, bytes] of await this.#download(lacking, priority, { placing: true })) arrived.set(page, bytes);
     lacking = this.#place(arrived);
     for (const bytes of spent) (bytes.buffer as { transfer?(length: number): void }).transfer?.(0);
     if (lacking.length === 0) return;
     // Damaged in local storage: once more, from the site.
-    const lost = this.#place(await this.#download(lacking, priority));
+    const lost = this.#place(await this.#download(lacking, priority, { placing: true }));
     if (lost.length > 0) throw this.#corrupt(lost[0]!);
   }
 
@@ -141,7 +143,7 @@ export class Pager {
   async stream(pages: readonly number[], onPage: () => void): Promise<void> {
     const fresh = pages.filter((page) => !this.#waiting.has(page));
     const placed = pages.map(async (page) => {
-      const bytes = await this.#wait(page).promise;
+      const bytes = await this.#wait(page, true).promise;
       if (this.#place(new Map([[page, bytes]])).length > 0) throw this.#corrupt(page);
       onPage();
     });
@@ -151,7 +153,7 @@ export class Pager {
 
   /** Downloads pages into local storage (and to whoever waits for them) without the engine. */
   async download(pages: readonly number[], priority: Priority): Promise<void> {
-    await this.#download(pages.filter((page) => !this.#store?.has(page) && !this.#pending.has(page)), priority, 1);
+    await this.#download(pages.filter((page) => !this.#store?.has(page) && !this.#pending.has(page)), priority, { most: 1 });
   }
 
   /** Checked pages without the engine's cache, from storage or the site (export). */
@@ -166,13 +168,27 @@ export class Pager {
     return found;
   }
 
-  /** Takes a page from the site, asked for or not. */
+  /** Takes a page from the site, asked for or not. What fails its checksum goes nowhere: #request sees that it is missing. */
   arrived(page: number, bytes: Uint8Array): void {
-    if (!this.#sink.verify(page, bytes)) return;  // #download sees that it is missing
+    const waiter = this.#waiting.get(page);
+    if (!this.#check(page, bytes, waiter?.placing === true)) return;
     this.#count("http", 1);
-    this.#waiting.get(page)?.resolve(bytes);
+    waiter?.resolve(bytes);
     this.#waiting.delete(page);
     this.#keep(page, bytes);
+  }
+
+  /** The checksum, once: by the engine as it takes the page, or beside it where nothing there waits for the page. */
+  #check(page: number, bytes: Uint8Array, placing: boolean): boolean {
+    const outcome = placing && !this.#sink.present(page) ? this.#fill(page, bytes) : "busy";
+    return outcome === "busy" ? this.#sink.verify(page, bytes) : outcome === "ok";
+  }
+
+  #fill(page: number, bytes: Uint8Array): ReturnType<PageSink["fill"]> {
+    return this.#sink.fill(page, (target) => {
+      target.set(bytes);
+      return true;
+    });
   }
 
   /** All pages that came are in local storage, and so is the list of them. */
@@ -198,11 +214,13 @@ export class Pager {
     return written;
   }
 
-  async #download(pages: readonly number[], priority: Priority, most?: number): Promise<Map<number, Uint8Array>> {
+  async #download(
+    pages: readonly number[], priority: Priority, { most, placing = false }: { most?: number; placing?: boolean } = {},
+  ): Promise<Map<number, Uint8Array>> {
     const arrived = new Map<number, Uint8Array>();
     if (pages.length === 0) return arrived;
     const fresh = pages.filter((page) => !this.#waiting.has(page));
-    const waiters = pages.map((page) => this.#wait(page));
+    const waiters = pages.map((page) => this.#wait(page, placing));
     if (fresh.length > 0) void this.#request(fresh, priority, most);
     await Promise.all(waiters.map(async ({ promise }, index) => arrived.set(pages[index]!, await promise)));
     return arrived;
@@ -228,16 +246,17 @@ export class Pager {
     }
   }
 
-  #wait(page: number): Waiter {
+  #wait(page: number, placing: boolean): Waiter {
     let waiter = this.#waiting.get(page);
     if (!waiter) {
       let resolve: Waiter["resolve"] = () => undefined;
       let reject: Waiter["reject"] = () => undefined;
       const promise = new Promise<Uint8Array>((yes, no) => ([resolve, reject] = [yes, no]));
       promise.catch(() => undefined);
-      waiter = { promise, resolve, reject };
+      waiter = { promise, resolve, reject, placing };
       this.#waiting.set(page, waiter);
     }
+    waiter.placing ||= placing;
     return waiter;
   }
 
@@ -246,12 +265,8 @@ export class Pager {
     const damaged: number[] = [];
     for (const [page, bytes] of pages) {
       if (this.#sink.present(page)) continue;
-      const outcome = this.#sink.fill(page, (target) => {
-        target.set(bytes);
-        return true;
-      });
       // "busy": no slot is free; the operation asks again after the others have moved on.
-      if (outcome !== "corrupt") continue;
+      if (this.#fill(page, bytes) !== "corrupt") continue;
       this.#damaged(page);
       damaged.push(page);
     }
