@@ -11,16 +11,6 @@
 
 namespace {
 
-PwConfig config() {
-  PwConfig config{};
-  config.dim = 2;
-  config.metric = PwMetric::L2;
-  config.kind = PwKind::Flat;
-  config.code_bits = 1;
-  config.clusters = 1;
-  config.flags = 1;  // no keyword search
-  return config;
-}
 std::vector<TestRow> rows(uint32_t count) {
   std::vector<TestRow> rows(count);
   for (uint32_t i = 0; i < count; i++) rows[i] = {{1, static_cast<float>(i)}, "id " + std::to_string(i), "", "", {}, {}};
@@ -36,7 +26,7 @@ ByteWriter ids_message(std::span<const std::string> ids) {
 }
 
 void found_again(uint32_t count, uint32_t budget) {
-  const Site site = build_site(config(), rows(count), {});
+  const Site site = build_site(flat_config(false), rows(count), {});
   Index index;
   if (!CHECK_EQ(site.status, PW_DONE) || !CHECK_EQ(index.open(site.head.data(), site.head.size(), budget), PW_DONE)) return;
   std::vector<std::string> ids;
@@ -61,7 +51,7 @@ void found_again(uint32_t count, uint32_t budget) {
 
 // Interpolation: one page of ids for most, its neighbour for some.
 void few_pages() {
-  const Site site = build_site(config(), rows(100000), {});
+  const Site site = build_site(flat_config(false), rows(100000), {});
   uint32_t pages = 0;
   Head head;
   CHECK_EQ(Head::parse(site.head.data(), site.head.size(), head), PW_DONE);
@@ -95,7 +85,7 @@ void collisions() {
   CHECK_EQ(ids.finish(writer), PW_DONE);
   CHECK_EQ(records.finish(writer), PW_DONE);
   // The rest of the index comes from a build: an id keeps its row there, only the order of IDS differs.
-  const Site site = build_site(config(), all, {});
+  const Site site = build_site(flat_config(false), all, {});
   Index index;
   if (!CHECK_EQ(index.open(site.head.data(), site.head.size(), 0), PW_DONE)) return;
   CHECK_EQ(index.ids->open(index, poor_hash), PW_DONE);
@@ -123,11 +113,11 @@ void collisions() {
 void duplicates() {
   std::vector<TestRow> twice = rows(5000);
   twice[4000].id = twice[17].id;
-  CHECK_EQ(build_site(config(), twice, {}).status, PW_DUPLICATE);
+  CHECK_EQ(build_site(flat_config(false), twice, {}).status, PW_DUPLICATE);
 }
 
 void damaged() {
-  const Site site = build_site(config(), rows(5000), {});
+  const Site site = build_site(flat_config(false), rows(5000), {});
   std::mt19937 random(5);
   std::vector<std::string> ids;
   for (uint32_t i = 0; i < 200; i++) ids.push_back("id " + std::to_string(i * 7));

@@ -17,16 +17,6 @@
 
 namespace {
 
-PwConfig config() {
-  PwConfig config{};
-  config.dim = 2;
-  config.metric = PwMetric::L2;
-  config.kind = PwKind::Flat;
-  config.code_bits = 1;
-  config.clusters = 1;
-  return config;
-}
-
 // Words with the frequencies of a language (Zipf), documents of very different lengths.
 std::string random_text(std::mt19937& random, uint32_t vocabulary, uint32_t longest) {
   std::string text;
@@ -139,7 +129,7 @@ std::vector<std::string> texts_of(const std::vector<TestRow>& rows) {
 }
 
 void against_brute_force(uint32_t count, uint32_t vocabulary, uint32_t longest, uint32_t budget) {
-  const Site site = build_site(config(), random_rows(count, vocabulary, longest, count), {{PwColumnType::Category, "c"}});
+  const Site site = build_site(flat_config(true), random_rows(count, vocabulary, longest, count), {{PwColumnType::Category, "c"}});
   if (!CHECK_EQ(site.status, PW_DONE)) return;
   Index index;
   if (!CHECK_EQ(index.open(site.head.data(), site.head.size(), budget), PW_DONE)) return;
@@ -169,7 +159,7 @@ void against_brute_force(uint32_t count, uint32_t vocabulary, uint32_t longest, 
 
 // Base rows, inserted ones and deleted ones together, also on an index that had no rows at first.
 void with_inserted(uint32_t base, uint32_t inserted) {
-  const Site site = build_site(config(), random_rows(base, 300, 30, 5), {{PwColumnType::Category, "c"}});
+  const Site site = build_site(flat_config(true), random_rows(base, 300, 30, 5), {{PwColumnType::Category, "c"}});
   Index index;
   if (!CHECK_EQ(site.status, PW_DONE) || !CHECK_EQ(index.open(site.head.data(), site.head.size(), 0), PW_DONE)) return;
   const std::vector<TestRow> added = random_rows(inserted, 300, 60, 6);
@@ -207,7 +197,7 @@ void with_inserted(uint32_t base, uint32_t inserted) {
 std::vector<PwHit> search(const std::vector<std::string>& texts, std::string_view query, bool prefix = false) {
   std::vector<TestRow> rows(texts.size());
   for (size_t i = 0; i < texts.size(); i++) rows[i] = {{1, static_cast<float>(i)}, std::to_string(i), texts[i], "", {}, {}};
-  const Site site = build_site(config(), rows, {});
+  const Site site = build_site(flat_config(true), rows, {});
   Index index;
   CHECK_EQ(index.open(site.head.data(), site.head.size(), 0), PW_DONE);
   const Outcome outcome = run_operation(index, site, PwOperation::SearchText, text_message(query, 10, prefix));
@@ -254,7 +244,7 @@ void prefixes() {
   for (uint32_t i = 0; i < rows.size(); i++) {
     rows[i] = {{1, static_cast<float>(i)}, std::to_string(i), "word" + std::to_string(i) + (i % 100 == 0 ? " wordfrequent" : ""), "", {}, {}};
   }
-  const Site site = build_site(config(), rows, {});
+  const Site site = build_site(flat_config(true), rows, {});
   Index index;
   if (!CHECK_EQ(index.open(site.head.data(), site.head.size(), 0), PW_DONE)) return;
   CHECK_GT(index.lexicon->pages().size(), kLexiconPageHeader * 3u);
@@ -335,7 +325,7 @@ void runs() {
 
 // Every byte of a lexicon page may be a lie: an error or other hits, never a crash or an endless loop.
 void damaged() {
-  const Site site = build_site(config(), random_rows(3000, 200, 20, 9), {{PwColumnType::Category, "c"}});
+  const Site site = build_site(flat_config(true), random_rows(3000, 200, 20, 9), {{PwColumnType::Category, "c"}});
   std::mt19937 random(10);
   uint32_t corrupt = 0;
   for (int i = 0; i < 300; i++) {

@@ -9,17 +9,6 @@
 
 namespace {
 
-PwConfig config() {
-  PwConfig config{};
-  config.dim = 2;
-  config.metric = PwMetric::L2;
-  config.kind = PwKind::Flat;
-  config.code_bits = 1;
-  config.clusters = 1;
-  config.flags = 1;  // no keyword search
-  return config;
-}
-
 std::string bytes_of(std::mt19937& random, size_t size) {
   std::string text(size, ' ');
   for (char& c : text) c = static_cast<char>(random());
@@ -72,7 +61,7 @@ std::vector<std::vector<std::string>> strings_of(const Outcome& outcome) {
 
 void reads_back(uint32_t budget) {
   const std::vector<TestRow> expected = rows();
-  const Site site = build_site(config(), expected, {});
+  const Site site = build_site(flat_config(false), expected, {});
   Index index;
   if (!CHECK_EQ(site.status, PW_DONE) || !CHECK_EQ(index.open(site.head.data(), site.head.size(), budget), PW_DONE)) return;
   std::mt19937 random(2);
@@ -100,7 +89,7 @@ void reads_back(uint32_t budget) {
 void asks_at_once() {
   std::vector<TestRow> many(10000);
   for (uint32_t i = 0; i < many.size(); i++) many[i] = {{1, static_cast<float>(i)}, std::to_string(i), std::string(i % 300, 't'), "", {}, {}};
-  const Site site = build_site(config(), many, {});
+  const Site site = build_site(flat_config(false), many, {});
   Index index;
   if (!CHECK_EQ(index.open(site.head.data(), site.head.size(), 0), PW_DONE)) return;
   const uint32_t wanted[] = {9999, 3, 5000, 7000, 2000, 2001};
@@ -118,7 +107,7 @@ void limits() {
 }
 
 void damaged() {
-  const Site site = build_site(config(), rows(), {});
+  const Site site = build_site(flat_config(false), rows(), {});
   Head head;
   if (!CHECK_EQ(Head::parse(site.head.data(), site.head.size(), head), PW_DONE)) return;
   const SectionRange section = head.section(Section::Records);

@@ -74,6 +74,18 @@ inline void put_config(ByteWriter& out, PwConfig config, std::span<const ColumnS
   }
 }
 
+// For tests of what vectors have no part in: two dimensions, compared as they are.
+inline PwConfig flat_config(bool keyword) {
+  PwConfig config{};
+  config.dim = 2;
+  config.metric = PwMetric::L2;
+  config.kind = PwKind::Flat;
+  config.code_bits = 1;
+  config.clusters = 1;
+  config.flags = keyword ? 0 : 1;
+  return config;
+}
+
 struct Site {
   std::vector<uint8_t> head;
   std::vector<std::vector<uint8_t>> pages;  // by their number in the file
