@@ -101,6 +101,7 @@ class PwStatus(IntEnum):
     PW_NO_MEMORY = -4
     PW_DUPLICATE = -5
     PW_STATE = -6
+    PW_NOT_LINKED = -7
 
 
 PW_ROW_BATCH = np.dtype(

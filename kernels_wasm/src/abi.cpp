@@ -11,7 +11,8 @@
 #include "columns.h"
 #include "delta.h"
 #include "index.h"
-#include "operations.h"
+#include "operation.h"
+#include "parts.h"
 #include "sort.h"
 #include "status.h"
 #include "xxh64.h"
@@ -126,7 +127,7 @@ int32_t pw_begin(uint32_t kind, const void* message, uint32_t bytes) {
   } else {
     operation = kind < kKinds ? make_operation(kind, *open_index) : nullptr;
   }
-  if (!operation) return fail(PW_BAD_ARGUMENT, "operation %u is unknown", kind);
+  if (!operation) return missing_operation(kind);
   if (int32_t status = operation->begin(ByteReader(message, bytes))) {
     operation->end();
     idle_operations[kind].push_back(std::move(operation));

@@ -25,6 +25,7 @@ enum PwStatus : int32_t {
   PW_NO_MEMORY = -4,
   PW_DUPLICATE = -5,      // an id that exists already (insert without replace)
   PW_STATE = -6,          // a call out of order
+  PW_NOT_LINKED = -7,     // left out of engine.wasm: builder.wasm has it (parts.h)
 };
 
 // --- memory and errors -------------------------------------------------------------------

@@ -1,5 +1,5 @@
-// The exported functions of a build. Apart from abi.cpp because most visitors never build: engine.wasm
-// is linked without this file, and so without everything that only a build needs; builder.wasm has it.
+// The exported functions of a build: of builder.wasm (parts.h). engine.wasm is linked without this file,
+// and so without everything that only a build needs.
 #include <memory>
 #include <vector>
 

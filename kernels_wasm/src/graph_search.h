@@ -11,31 +11,19 @@
 #include "distance.h"
 #include "graph.h"
 #include "graph_beam.h"
+#include "graph_walk.h"
 #include "rowcode.h"
 #include "topk.h"
 
 class Index;
 
-struct GraphQuery {
-  const DistanceQuery* distance = nullptr;  // outlives the search
-  uint32_t ef = 0;                          // candidates to find; the beam's width
-  const Bitmap* passing = nullptr;          // rows that may be returned, with at least all base rows'
-                                            // bits; null: every row may. Outlives the search
-  uint32_t passing_rows = 0;                // how many base rows that is, where `passing` is given
-};
-
-class GraphSearch {
+class GraphSearch final : public GraphWalk {
  public:
   explicit GraphSearch(Index& index) : index_(index) {}
 
-  void begin(const GraphQuery& query);
-  // PW_DONE: candidates() are complete. PW_NEED: the pages appended to `wanted` are. PW_CORRUPT.
-  int32_t step(std::vector<uint32_t>& wanted);
-  // At most ef rows by key, nearest first.
-  const std::vector<Candidate>& candidates() const { return candidates_; }
-  bool exact() const { return exact_; }      // the keys are exact ones
-  uint32_t hops() const { return hops_; }    // lists read
-  uint32_t codes() const { return codes_; }  // estimates made (or exact distances, where exact())
+  void begin(const GraphQuery& query) override;
+  int32_t step(std::vector<uint32_t>& wanted) override;
+  bool exact() const { return exact_; }  // the keys are exact ones
 
  private:
   enum class Phase { Enter, Descend, Walk, Scan, Done };
@@ -94,7 +82,4 @@ class GraphSearch {
   volatile uint32_t touched_ = 0;          // keeps loads that only warm the cache from being dropped
   std::vector<uint32_t> neighbours_;
   uint32_t scan_at_ = 0;
-
-  std::vector<Candidate> candidates_;
-  uint32_t hops_ = 0, codes_ = 0;
 };

@@ -7,6 +7,7 @@
 #include "graph.h"
 #include "ids.h"
 #include "lexicon.h"
+#include "parts.h"
 #include "records.h"
 #include "rotate.h"
 #include "rowcode.h"
@@ -39,8 +40,8 @@ int32_t Index::open(const void* head_bytes, size_t bytes, uint32_t budget) {
   if (int32_t status = records->open(*this)) return status;
   if (int32_t status = ids->open(*this)) return status;
   if (int32_t status = columns->open(*this)) return status;
-  if (int32_t status = graph->open(*this)) return status;
-  return delta->open(*this);  // last: it builds on the others
+  if (int32_t status = open_graph(*this)) return status;
+  return open_delta(*this);  // last: it builds on the others
 }
 
 // VECTORS and CODES are exactly as long as the number of rows makes them.

@@ -1,17 +1,13 @@
 #include "operations.h"
 
-std::unique_ptr<Operation> make_operation(uint32_t kind, Index& index) {
+std::unique_ptr<Operation> make_search_operation(uint32_t kind, Index& index) {
   switch (static_cast<PwOperation>(kind)) {
     case PwOperation::SearchVector: return make_search_vector(index);
     case PwOperation::SearchText: return make_search_text(index);
     case PwOperation::Records: return make_records(index);
     case PwOperation::Vectors: return make_vectors(index);
     case PwOperation::RowsOfIds: return make_rows_of_ids(index);
-    case PwOperation::Insert: return make_insert(index);
-    case PwOperation::Delete: return make_delete(index);
-    case PwOperation::FilterCount: return make_filter_count(index);
     case PwOperation::LiveRows: return make_live_rows(index);
-    case PwOperation::ColumnValues: return make_column_values(index);
+    default: return nullptr;
   }
-  return nullptr;
 }

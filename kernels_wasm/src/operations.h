@@ -7,8 +7,8 @@
 
 class Index;
 
-// Null for a kind that does not exist.
-std::unique_ptr<Operation> make_operation(uint32_t kind, Index& index);
+// Those of a search, which every module has; null for another kind. The others: parts.h.
+std::unique_ptr<Operation> make_search_operation(uint32_t kind, Index& index);
 
 std::unique_ptr<Operation> make_search_vector(Index& index);   // search_vector.cpp
 std::unique_ptr<Operation> make_vectors(Index& index);         // op_vectors.cpp

@@ -7,6 +7,7 @@
 #include "index.h"
 #include "op_delete.h"
 #include "operations.h"
+#include "parts.h"
 #include "status.h"
 #include "text_query.h"
 
@@ -30,7 +31,7 @@ class SearchText final : public Operation {
     program_.resize(search.filter_bytes / 4);
     if (!program_.empty()) memcpy(program_.data(), program, search.filter_bytes);
     if (int32_t status = filter_.begin(program_)) return status;
-    if (index_.lexicon->catch_up(index_)) note_delta_bytes(index_);
+    if (take_inserted_texts(index_)) note_delta_bytes(index_);
     rows_ = index_.rows();
     query_.begin(text, search.flags & 1);
     bm25_.begin(std::min(search.k, std::max(rows_, 1u)));

@@ -10,9 +10,10 @@
 #include "delta.h"
 #include "filter.h"
 #include "flat.h"
-#include "graph_search.h"
+#include "graph_walk.h"
 #include "index.h"
 #include "operations.h"
+#include "parts.h"
 #include "rerank.h"
 #include "row_batch.h"
 #include "sort.h"
@@ -24,7 +25,8 @@ constexpr uint32_t kHitExact = 1;
 
 class SearchVector : public Operation {
  public:
-  explicit SearchVector(Index& index) : index_(index), filter_(index), flat_(index), scan_(index), graph_(index), rerank_(index) {}
+  explicit SearchVector(Index& index)
+      : index_(index), filter_(index), flat_(index), scan_(index), graph_(make_graph_walk(index)), rerank_(index) {}
 
   int32_t begin(ByteReader message) override;
   int32_t step() override;
@@ -49,7 +51,7 @@ class SearchVector : public Operation {
   FilterState filter_;
   FlatScan flat_;
   ClusterScan scan_;
-  GraphSearch graph_;
+  std::unique_ptr<GraphWalk> graph_;  // null in a module without graphs
   Rerank rerank_;
   Stage stage_ = Stage::Done;
   uint32_t wanted_hits_ = 0;  // k and room for the excluded row, but no more than there are rows
@@ -158,8 +160,8 @@ int32_t SearchVector::plan() {
 
 int32_t SearchVector::start_graph() {
   const Bitmap* passing = filter_.bitmap();
-  graph_.begin({&query_, request_.ef_search, passing,
-                passing ? passing->count_in(0, std::min(passing->size(), index_.base_rows())) : 0});
+  graph_->begin({&query_, request_.ef_search, passing,
+                 passing ? passing->count_in(0, std::min(passing->size(), index_.base_rows())) : 0});
   stage_ = Stage::Candidates;
   return PW_DONE;
 }
@@ -174,8 +176,8 @@ int32_t SearchVector::candidates() {
       finish(exact_);
       return PW_DONE;
     case PwKind::Graph: {
-      if (int32_t status = graph_.step(wanted)) return stage_ = Stage::Candidates, status;
-      const std::vector<Candidate>& near = graph_.candidates();
+      if (int32_t status = graph_->step(wanted)) return stage_ = Stage::Candidates, status;
+      const std::vector<Candidate>& near = graph_->candidates();
       found_.assign(near.begin(), near.begin() + static_cast<ptrdiff_t>(std::min<size_t>(near.size(), request_.rerank)));
       if (index_.delta->rows()) merge_inserted();
       break;
@@ -203,8 +205,8 @@ void SearchVector::finish(std::span<const Hit> hits) {
   const bool flat = index_.head.kind == PwKind::Flat, graph = index_.head.kind == PwKind::Graph;
   PwHits head{};
   head.passing = filter_.passing();
-  head.hops = graph ? graph_.hops() : 0;
-  head.codes = flat || wanted_hits_ == 0 ? 0 : graph ? graph_.codes() : scan_.codes();
+  head.hops = graph ? graph_->hops() : 0;
+  head.codes = flat || wanted_hits_ == 0 ? 0 : graph ? graph_->codes() : scan_.codes();
   head.clusters = flat || graph || wanted_hits_ == 0 ? 0 : scan_.clusters();
   head.distances = flat ? flat_.distances() : rerank_.distances();
   head.pages_hit = flat ? 0 : rerank_.pages_hit();

@@ -30,6 +30,8 @@ class TextQuery {
   int32_t step(std::vector<uint32_t>& wanted, size_t room);
   // After PW_DONE: scores the base's rows, then the inserted ones below `end_row`.
   int32_t score(Bm25& bm25, uint32_t end_row, const Bitmap* passing);
+  // A part of score(), called through parts.h: the lists of inserted rows.
+  void gather_inserted(uint32_t end_row);
 
   uint32_t pages_hit = 0, pages_missed = 0;
 
@@ -65,7 +67,6 @@ class TextQuery {
   int32_t copy(List& list);
   void add_list(const TermEntry& entry, uint32_t term, bool expansion);
   int32_t unite_expansions(uint32_t term);
-  void gather_inserted(uint32_t end_row);
   void unite_inserted(uint32_t term, uint32_t end_row);
   void read_inserted(uint32_t number, uint32_t end_row);
   void add_coded(std::vector<CodedList>& lists, uint32_t term, bool expansion, std::span<const uint32_t> rows,

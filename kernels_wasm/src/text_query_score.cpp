@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "index.h"
+#include "parts.h"
 #include "status.h"
 #include "text_query.h"
 
@@ -21,7 +22,7 @@ int32_t TextQuery::score(Bm25& bm25, uint32_t end_row, const Bitmap* passing) {
   for (uint32_t i = 0; i < terms_.size(); i++)
     if (terms_[i].prefix)
       if (int32_t status = unite_expansions(i)) return status;
-  gather_inserted(end_row);
+  ::gather_inserted(*this, end_row);
   // Frequencies are those of base and inserted rows together: weights only now.
   const auto weight = [&](uint32_t term, bool expansion) {
     return bm25_weight(bm25_idf(end_row, terms_[term].rows[expansion]), terms_[term].times);

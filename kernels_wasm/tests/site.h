@@ -18,6 +18,7 @@
 #include "messages.h"
 #include "operation.h"
 #include "operations.h"
+#include "parts.h"
 
 struct TestRow {
   std::vector<float> vector;

@@ -1,4 +1,4 @@
-/** The build calls of the engine's interface (kernels_wasm/src/abi.h), which only builder.wasm has. */
+/** The build calls of the engine's interface (kernels_wasm/src/abi.h), which builder.wasm has. */
 import { Engine, hostImports, type Exports } from "./engine.ts";
 import { PAGE_BYTES, PwStatus } from "./generated/abi.ts";
 

@@ -19,14 +19,17 @@ export class Changes {
   readonly #index: string;
   /** Null where nothing can be stored: changes then live as long as the index is open. */
   readonly #database: Database | null;
+  /** builder.wasm: the engine takes changes in an instance of it. */
+  readonly #builder: () => Promise<WebAssembly.Module>;
   /** Entries are applied one after another, whoever brings them. */
   #queue: Promise<unknown> = Promise.resolve();
   /** The last log entry that the engine has. */
   applied = 0;
 
-  constructor(index: string, database: Database | null) {
+  constructor(index: string, database: Database | null, builder: () => Promise<WebAssembly.Module>) {
     this.#index = index;
     this.#database = database;
+    this.#builder = builder;
   }
 
   /** Runs `work` while no other tab changes the index, with all of their changes applied. */
@@ -46,6 +49,7 @@ export class Changes {
       while (this.#database) {
         const entries = await this.#database.entries(this.applied, PAGE);
         if (entries.length === 0) return;
+        await base.engine.makeComplete(this.#builder);
         for (const { number, entry } of entries) {
           await apply(base, entry);
           this.applied = number;
@@ -75,6 +79,8 @@ export class Changes {
   }
 
   async #commit(base: Base, entries: readonly LogEntry[], signal: AbortSignal): Promise<void> {
+    // Before the log: what it holds must be applied.
+    await base.engine.makeComplete(this.#builder);
     throwIfAborted(signal);
     let last = 0;
     if (this.#database) {

@@ -66,7 +66,7 @@ export async function buildGeneration(
 }
 
 /** The head of an index of that kind without any row. */
-export async function emptyHead(module: WebAssembly.Module, config: IndexConfig): Promise<Uint8Array> {
+export async function emptyHead(module: WebAssembly.Module, config: IndexConfig): Promise<Uint8Array<ArrayBuffer>> {
   const builder = await Builder.create(module);
   builder.start(encodeConfig(config));
   while (!builder.finish());

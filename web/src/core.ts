@@ -37,7 +37,7 @@ type StoredMeta = Awaited<ReturnType<Database["start"]>>;
 type OnPartial = ((results: Results) => void) | undefined;
 type Message = { type: "log" } | { type: "generation" } | { type: "cleared" };
 
-/** The engine's two forms (kernels_wasm/Makefile). */
+/** The engine's two forms (kernels_wasm/Makefile): what searches, and what does everything. */
 export interface Modules {
   search: WebAssembly.Module;
   builder: () => Promise<WebAssembly.Module>;
@@ -47,7 +47,7 @@ export class Core {
   site!: Site;
   readonly #request: OpenRequest;
   readonly #module: WebAssembly.Module;
-  /** builder.wasm, fetched when something is built. */
+  /** builder.wasm, fetched when something is changed or built, and for an index of kind graph. */
   readonly #builder: () => Promise<WebAssembly.Module>;
   readonly #notify: (event: ProgressEvent) => void;
   readonly #database: Database | null;
@@ -70,7 +70,7 @@ export class Core {
     this.#builder = builder;
     this.#database = database;
     this.#notify = notify;
-    this.#changes = new Changes(request.name, database);
+    this.#changes = this.#newChanges();
     this.#channel = new BroadcastChannel(`pywasm ${request.name}`);
     this.#channel.addEventListener("message", ({ data }: MessageEvent<Message>) => void this.#hear(data).catch(() => undefined));
   }
@@ -143,6 +143,10 @@ export class Core {
     return opened;
   }
 
+  #newChanges(): Changes {
+    return new Changes(this.#request.name, this.#database, this.#builder);
+  }
+
   #parse(engine: Engine, bytes: ArrayBuffer): Opened {
     return parseManifest(new Uint8Array(bytes), (data) => engine.xxh64(data));
   }
@@ -150,11 +154,17 @@ export class Core {
   /** Opens `opened` (null: an index that is all changes) and makes it the session that calls use. */
   async #adopt(engine: Engine, opened: Opened | null, known: { full?: Meta["full"] | undefined; local?: LocalPages; changes?: Changes } = {}): Promise<void> {
     const { name, options } = this.#request;
-    if (opened) engine.open(opened.head, 0);
+    let head: Uint8Array<ArrayBuffer>;
+    if (opened) head = opened.head;
     else {
       const config = emptyConfig(this.#config!);
       opened = emptyManifest(name, config);
-      engine.open(await emptyHead(await this.#builder(), config), 0);
+      head = await emptyHead(await this.#builder(), config);
+      engine = await Engine.create(await this.#builder());  // rows will be inserted
+    }
+    if (!engine.open(head, 0)) {
+      engine = await Engine.create(await this.#builder());
+      engine.open(head, 0);
     }
     const site = this.#request.network && !this.#local ? new URL(name) : null;
     const { generation } = opened.manifest;
@@ -200,7 +210,7 @@ export class Core {
       opened = current?.manifest ? this.#parse(engine, current.manifest) : null;
     }
     this.#available = null;
-    await this.#adopt(engine, opened, { changes: new Changes(this.#request.name, this.#database) });
+    await this.#adopt(engine, opened, { changes: this.#newChanges() });
     await this.#changes.catchUp(this.#session.base);
     this.#session.budget.apply();
   }
@@ -344,9 +354,10 @@ export class Core {
       const manifest = new TextEncoder().encode(opened.text).buffer as ArrayBuffer;
       await this.#database?.compacted({ generation, manifest, local: true }, applied);
       this.#local = true;
-      const changes = new Changes(name, this.#database);
+      const changes = this.#newChanges();
       changes.applied = applied;
-      await this.#adopt(await Engine.create(this.#module), opened, { local: target, changes });
+      // More changes will come where some have come.
+      await this.#adopt(await Engine.create(await this.#builder()), opened, { local: target, changes });
       this.#tell({ type: "generation" });
     } finally {
       await staging.close();

@@ -1,6 +1,6 @@
 /**
- * A typed wrapper of the engine's C interface (kernels_wasm/src/abi.h): one instance of the module
- * is one index. Nothing here waits or does I/O.
+ * A typed wrapper of the engine's C interface (kernels_wasm/src/abi.h): one instance of a module is
+ * one index. Nothing here does I/O, and but for the exchange of the instance nothing waits.
  */
 import { PywasmError, type ErrorCode } from "./error.ts";
 import { PAGE_BYTES, PwStatus } from "./generated/abi.ts";
@@ -42,11 +42,17 @@ const codes: Record<number, ErrorCode> = {
 };
 
 export class Engine {
-  protected readonly exports: Exports;
+  protected exports: Exports;
   #bytes: Uint8Array;
   #view: DataView;
   /** Two u32 for results that come back through pointers. */
-  protected readonly out: number;
+  protected out: number;
+  #head = new Uint8Array();
+  /** Operations begun and not ended. */
+  #running = 0;
+  #drained: (() => void) | null = null;
+  #completing: Promise<void> | null = null;
+  #exchange: Promise<void> | null = null;
 
   protected constructor(instance: WebAssembly.Instance) {
     this.exports = instance.exports as unknown as Exports;
@@ -87,8 +93,55 @@ export class Engine {
     this.#view = new DataView(this.exports.memory.buffer);
   }
 
-  open(head: Uint8Array, budget: number): void {
-    this.withBytes(head, (at) => this.check(this.exports.pw_open(at, head.byteLength, budget)));
+  /** False: the index is of a kind that only builder.wasm has. */
+  open(head: Uint8Array<ArrayBuffer>, budget: number): boolean {
+    this.#head = head;
+    const status = this.withBytes(head, (at) => this.exports.pw_open(at, head.byteLength, budget));
+    return status !== PwStatus.PW_NOT_LINKED && this.check(status) === PwStatus.PW_DONE;
+  }
+
+  /** The instance is one of builder.wasm, which does all there is; engine.wasm's only search. */
+  get complete(): boolean {
+    return "pw_build_begin" in this.exports;
+  }
+
+  /**
+   * Goes on in an instance of builder.wasm with all pages that are in memory. Searches in flight are
+   * waited for, new ones wait. When it fails, everything stays as it was.
+   */
+  makeComplete(builder: () => Promise<WebAssembly.Module>): Promise<void> {
+    if (this.complete) return Promise.resolve();
+    this.#completing ??= (async () => {
+      const next = await Engine.create(await builder());
+      this.#exchange = this.#goOnIn(next).finally(() => (this.#exchange = null));
+      await this.#exchange;
+    })().finally(() => (this.#completing = null));
+    return this.#completing;
+  }
+
+  /** Settles when operations may begin. */
+  async usable(): Promise<void> {
+    // What failed is told to whoever wanted the exchange.
+    while (this.#exchange) await this.#exchange.catch(() => undefined);
+  }
+
+  async #goOnIn(next: Engine): Promise<void> {
+    while (this.#running > 0) await new Promise<void>((resolve) => (this.#drained = resolve));
+    const { budget, sections, totalPages } = this.info();
+    next.open(this.#head, budget);
+    for (const [section, { resident }] of sections.entries()) if (resident) next.makeResident(section);
+    for (let page = 0; page < totalPages; page++) {
+      if (this.present(page)) next.fill(page, (target) => this.#read(page, target));
+    }
+    this.exports = next.exports;
+    this.out = next.out;
+    this.#refresh();
+  }
+
+  #read(page: number, target: Uint8Array): true {
+    const at = this.exports.pw_page_buffer(page);
+    target.set(this.bytes.subarray(at, at + PAGE_BYTES));
+    return true;
   }
 
   info(): Info {
@@ -149,8 +202,11 @@ export class Engine {
 
   // --- operations
 
+  /** Not while an exchange is under way: after usable(). */
   begin(kind: number, message: Uint8Array): number {
-    return this.withBytes(message, (at) => this.check(this.exports.pw_begin(kind, at, message.byteLength)));
+    const operation = this.withBytes(message, (at) => this.check(this.exports.pw_begin(kind, at, message.byteLength)));
+    this.#running++;
+    return operation;
   }
 
   /** True when the result is complete, false when `needed` has pages to bring. */
@@ -173,6 +229,7 @@ export class Engine {
 
   end(operation: number): void {
     this.exports.pw_end(operation);
+    if (--this.#running === 0) this.#drained?.();
   }
 
   /** The engine's own segmentation: layout in abi.h (a copy). */

@@ -17,6 +17,7 @@ export interface Wait {
 export async function run(
   engine: Engine, pager: Pager, kind: PwOperation, message: Uint8Array, signal?: AbortSignal, wait?: Wait,
 ): Promise<Uint8Array<ArrayBuffer>> {
+  await engine.usable();
   throwIfAborted(signal);
   const operation = engine.begin(kind, message);
   try {

@@ -31,7 +31,7 @@ export interface OpenOptions {
   thread?: "worker" | "inline";
   workerUrl?: string | URL;
   wasmUrl?: string | URL;
-  /** builder.wasm, which only Index.create and compaction load; default: beside engine.wasm. */
+  /** builder.wasm, loaded for changes and for an index of kind graph; default: beside engine.wasm. */
   builderUrl?: string | URL;
   /** User Timing marks `pywasm:<stage>`; default false. */
   marks?: boolean;

@@ -102,6 +102,7 @@ export const PwStatus = {
   PW_NO_MEMORY: -4,
   PW_DUPLICATE: -5,
   PW_STATE: -6,
+  PW_NOT_LINKED: -7,
 } as const;
 export type PwStatus = (typeof PwStatus)[keyof typeof PwStatus];
 
