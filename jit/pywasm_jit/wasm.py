@@ -1,0 +1,497 @@
+"""Kernels to a WebAssembly module: loops, addresses and registers; values are wasm_values.py.
+
+Calling convention: a kernel is an exported function of i32 arguments, in this order: the byte
+address of every buffer (scratch too), every extent, grid_begin, grid_end. Addresses are multiples
+of 16. Nothing is returned and nothing checked: the caller gives sizes that it has checked.
+
+What pays on the web and is done here: registers are locals; the constant part of an address is
+folded into the instruction; the rest is one pointer a loop, moved on by additions (strength
+reduction), hoisted as far out as its variables allow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from pywasm_jit import poly as p
+from pywasm_jit import wasm_binary as w
+from pywasm_jit.ir import (
+    Barrier,
+    Buffer,
+    Declare,
+    Expr,
+    Extent,
+    Float,
+    For,
+    Get,
+    If,
+    Int,
+    Kernel,
+    KernelError,
+    Load,
+    Op,
+    Register,
+    Set,
+    Stmt,
+    Store,
+    Var,
+    loops,
+)
+from pywasm_jit.poly import Poly
+from pywasm_jit.wasm_values import Address, Locals, Values
+
+_LANE = "~"  # in a polynomial: the number of the lane, 0 to 3
+
+
+@dataclass(frozen=True)
+class WasmTarget:
+    """What the module may use. `relaxed`: relaxed SIMD; `shared`: its memory is shared."""
+
+    relaxed: bool
+    shared: bool = False
+
+
+def render(kernels: Sequence[tuple[str, Kernel]], target: WasmTarget) -> bytes:
+    """A module exporting each kernel under the name given. Raises KernelError."""
+    functions = []
+    for name, kernel in kernels:
+        try:
+            functions.append(_Function(kernel, target).render(name))
+        except KernelError as error:
+            raise KernelError(f"{kernel.name}: {error}") from None
+    return w.module(functions, w.MemoryImport(shared=target.shared))
+
+
+@dataclass
+class _Place:
+    """Where a register array lives. vector: four neighbours of the last axis share a local; lane:
+    declared inside a vector loop, one value an element and lane."""
+
+    how: Literal["scalar", "vector", "lane"]
+    locals: list[int]
+    versions: list[int] = field(default_factory=list)
+
+
+@dataclass
+class _Scope:
+    """A loop being rendered (or the function): its pointers are set in `prologue`."""
+
+    parent: _Scope | None
+    variable: str
+    prologue: bytearray = field(default_factory=bytearray)
+    code: bytearray = field(default_factory=bytearray)
+    pointers: dict[tuple[str, tuple[tuple[p.Term, int], ...]], int] = field(default_factory=dict)
+    steps: bytearray = field(default_factory=bytearray)
+
+
+class _Function:
+    def __init__(self, kernel: Kernel, target: WasmTarget) -> None:
+        self._kernel = kernel
+        self._target = target
+        buffers = kernel.buffers
+        if any(buffer.space == "workgroup" for buffer in buffers):
+            raise KernelError("workgroup memory is for GPUs")
+        self._addresses = {buffer.name: index for index, buffer in enumerate(buffers)}
+        self._extents = {name: len(buffers) + i for i, name in enumerate(kernel.extents)}
+        self._parameters = len(buffers) + len(kernel.extents) + 2
+        self._grid = (self._parameters - 2, self._parameters - 1)
+        self._locals = Locals(self._parameters)
+        self._variables: dict[str, int] = {}  # of running loops
+        self._env: dict[str, Poly] = {}  # of unrolled loops and lanes
+        self._places: dict[str, _Place] = {}
+        self._stores: dict[str, int] = {}
+        self._versions = 0
+        self._lanes = _lane_registers(kernel)
+        self._scope = _Scope(None, "")
+        self._values = Values(self._locals, target.relaxed)
+
+    def render(self, name: str) -> w.Function:
+        self._body(self._kernel.body)
+        self._flush()
+        code = bytes(self._scope.prologue + self._scope.code)
+        return w.Function(name, self._parameters, self._locals.types, code)
+
+    # -- statements -------------------------------------------------------------------------
+
+    def _body(self, body: Sequence[Stmt]) -> None:
+        for stmt in body:
+            match stmt:
+                case For():
+                    self._loop(stmt)
+                case Declare(register):
+                    self._declare(register)
+                case Set(register, index, expr):
+                    self._set(register, index, expr)
+                case Store(buffer, index, expr):
+                    self._store(buffer, index, expr)
+                case If(condition, inside):
+                    self._values.condition(self._value(condition))
+                    self._flush()
+                    self._scope.code += bytes([w.IF, w.VOID])
+                    self._body(inside)
+                    self._flush()
+                    self._scope.code.append(w.END)
+                case Barrier():
+                    raise KernelError("barriers are for GPUs")
+
+    def _flush(self) -> None:
+        self._scope.code += self._values.emit()
+        self._values = Values(self._locals, self._target.relaxed)
+
+    def _loop(self, loop: For) -> None:
+        if loop.mapping in ("unroll", "vector"):
+            self._expand(loop)
+        elif loop.mapping in ("loop", "grid"):
+            self._flush()
+            self._run(loop)
+        else:
+            raise KernelError(f"loop {loop.var}: {loop.mapping} is for GPUs")
+
+    def _expand(self, loop: For) -> None:
+        begin, end = self._poly(loop.begin), self._poly(loop.end)
+        if set(begin) - {()} or set(end) - {()}:
+            raise KernelError(f"loop {loop.var} is {loop.mapping}ed and needs constant bounds")
+        first, last = begin.get((), 0), end.get((), 0)
+        if loop.mapping == "vector":
+            if any(_LANE in term for value in self._env.values() for term in value):
+                raise KernelError(f"loop {loop.var}: a vector loop inside another")
+            if not loop.parallel or (last - first) % 4:
+                raise KernelError(f"loop {loop.var}: a vector loop is parallel, of 4n iterations")
+            for i in range(first, last, 4):
+                self._env[loop.var] = p.add(p.name(_LANE), p.constant(i))
+                self._body(loop.body)
+        else:
+            for i in range(first, last):
+                self._env[loop.var] = p.constant(i)
+                self._body(loop.body)
+        self._env.pop(loop.var, None)
+
+    def _run(self, loop: For) -> None:
+        local, end = self._locals.fresh("i32"), self._locals.fresh("i32")
+        outside = self._scope
+        grid = loop.mapping == "grid"
+        if grid:
+            if outside.parent is not None or not loop.parallel or loop.begin != Int(0):
+                raise KernelError(f"loop {loop.var}: the grid is outermost, parallel and from 0")
+            outside.code += w.local_get(self._grid[0]) + w.local_set(local)
+            outside.code += w.local_get(self._grid[1]) + w.local_set(end)
+        else:
+            self._assign(local, loop.begin)
+            self._assign(end, loop.end)
+        # The child's pointers start from the variable's first value, which its local holds now.
+        self._variables[loop.var] = local
+        self._scope = scope = _Scope(outside, loop.var)
+        self._body(loop.body)
+        self._flush()
+        self._scope = outside
+        del self._variables[loop.var]
+
+        condition = w.local_get(local) + w.local_get(end) + bytes([w.I32_LT_S])
+        surely = not grid and _runs(loop.begin, loop.end)
+        code = outside.code
+        if not surely:
+            code += condition + bytes([w.IF, w.VOID])
+        code += scope.prologue + bytes([w.LOOP, w.VOID]) + scope.code + scope.steps
+        code += w.local_get(local) + w.i32_const(1) + bytes([w.I32_ADD]) + w.local_set(local)
+        code += condition + bytes([w.BR_IF, 0, w.END])
+        if not surely:
+            code.append(w.END)
+
+    def _assign(self, local: int, expr: Expr) -> None:
+        self._values.set_local(local, self._value(expr))
+        self._flush()
+
+    # -- registers --------------------------------------------------------------------------
+
+    def _declare(self, register: Register) -> None:
+        size = 1
+        for n in register.shape:
+            size *= n
+        if any(_LANE in term for value in self._env.values() for term in value):
+            place = _Place("lane", [])
+        elif register.name in self._lanes:
+            if register.shape[-1] % 4:
+                raise KernelError(f"register {register.name}: its last axis is not a multiple of 4")
+            place = _Place("vector", [])
+            size //= 4
+        else:
+            place = _Place("scalar", [])
+        before = self._places.get(register.name)  # an unrolled body declares it again and again
+        kind = register.value if place.how == "scalar" else "v128"
+        place.locals = before.locals if before else [self._locals.fresh(kind) for _ in range(size)]
+        place.versions = [self._version() for _ in place.locals]
+        self._places[register.name] = place
+
+    def _version(self) -> int:
+        self._versions += 1
+        return self._versions
+
+    def _element(self, register: Register, index: Sequence[Expr]) -> tuple[_Place, int, bool]:
+        """(place, number of the element, whether the index runs over the lanes)"""
+        place = self._places.get(register.name)
+        if place is None:
+            raise KernelError(f"register {register.name} is used outside of its scope")
+        flat, lanes = 0, False
+        for axis, (expr, n) in enumerate(zip(index, register.shape, strict=True)):
+            at = dict(self._poly(expr))
+            if at.get((_LANE,)) == 1 and axis == len(index) - 1:
+                lanes = True
+                del at[(_LANE,)]
+            if set(at) - {()}:
+                raise KernelError(
+                    f"register {register.name} is indexed by a running loop; unroll it"
+                )
+            if not 0 <= at.get((), 0) < n:
+                raise KernelError(f"register {register.name}: index {at.get((), 0)} of {n}")
+            flat = flat * n + at.get((), 0)
+        return place, flat, lanes
+
+    def _get(self, register: Register, index: Sequence[Expr]) -> int:
+        place, flat, lanes = self._element(register, index)
+        if place.how == "vector":
+            local = place.locals[flat // 4]
+            vector = self._values.local("v128", local, place.versions[flat // 4])
+            return vector if lanes else self._values.lane(vector, register.value, flat % 4)
+        if lanes:
+            raise KernelError(f"register {register.name} is read by lanes but not set by them")
+        kind = "v128" if place.how == "lane" else register.value
+        return self._values.local(kind, place.locals[flat], place.versions[flat])
+
+    def _set(self, register: Register, index: Sequence[Expr], expr: Expr) -> None:
+        node = self._value(expr)
+        place, flat, lanes = self._element(register, index)
+        if place.how == "vector":
+            number = flat // 4
+            if not lanes:
+                if self._values.kind(node) == "v128":
+                    raise KernelError(f"register {register.name}: every lane sets one element")
+                vector = self._values.local("v128", place.locals[number], place.versions[number])
+                node = self._values.with_lane(vector, flat % 4, node)
+        else:
+            number = flat
+            if place.how == "scalar" and self._values.kind(node) == "v128":
+                raise KernelError(f"register {register.name}: every lane sets one element")
+        if place.how != "scalar":
+            node = self._values.splat(node)
+        self._values.set_local(place.locals[number], node)
+        place.versions[number] = self._version()
+
+    # -- values -----------------------------------------------------------------------------
+
+    def _value(self, expr: Expr) -> int:
+        match expr:
+            case Int(number):
+                return self._values.constant("i32", number)
+            case Float(number):
+                return self._values.constant("f32", number)
+            case Var() | Extent():
+                return self._index_value(self._poly(expr))
+            case Get(register, index):
+                return self._get(register, index)
+            case Load(buffer, index):
+                return self._load(buffer, index)
+            case Op(name, args):
+                folded = self._poly(expr) if expr.value == "i32" and name in _LINEAR else None
+                if folded is not None and not any(_is_opaque(term) for term in folded):
+                    return self._index_value(folded)
+                nodes = [self._value(arg) for arg in args]
+                return self._values.op(name, args[-1].value, nodes)
+        raise KernelError(f"{expr!r} is no expression")
+
+    def _index_value(self, index: Poly) -> int:
+        """A polynomial of variables and extents as an i32, or as a vector of them."""
+        rest, number = p.split_constant(index)
+        total = self._values.constant("i32", number)
+        for term, coefficient in sorted(rest.items()):
+            factors = [self._atom(part) for part in term]
+            if coefficient != 1:
+                factors.append(self._values.constant("i32", coefficient))
+            product = factors[0]
+            for factor in factors[1:]:
+                product = self._values.op("mul", "i32", [product, factor])
+            total = self._values.op("add", "i32", [total, product])
+        return total
+
+    def _atom(self, name: str) -> int:
+        if name == _LANE:
+            return self._values.lanes([self._values.constant("i32", lane) for lane in range(4)])
+        if name in self._variables:
+            return self._values.local("i32", self._variables[name])
+        if name in self._extents:
+            return self._values.local("i32", self._extents[name])
+        if _is_opaque((name,)):
+            return int(name[1:])
+        raise KernelError(f"{name} is used outside of its loop")
+
+    def _poly(self, expr: Expr) -> Poly:
+        """An index as a polynomial; what is none becomes a name "#node" of its value."""
+        match expr:
+            case Int(number):
+                return p.constant(number)
+            case Var(name):
+                return self._env.get(name, p.name(name))
+            case Extent(name):
+                return p.name(name)
+            case Op("add", (a, b)):
+                return p.add(self._poly(a), self._poly(b))
+            case Op("sub", (a, b)):
+                return p.add(self._poly(a), self._poly(b), -1)
+            case Op("mul", (a, b)):
+                return p.mul(self._poly(a), self._poly(b))
+            case Op(name, args):
+                parts = [self._poly(arg) for arg in args]
+                if name in ("quo", "rem") and not any(set(part) - {()} for part in parts):
+                    x, y = (part.get((), 0) for part in parts)
+                    if x >= 0 and y > 0:
+                        return p.constant(x // y if name == "quo" else x % y)
+                nodes = [self._value(arg) for arg in args]
+                return p.name(f"#{self._values.op(name, args[-1].value, nodes)}")
+        return p.name(f"#{self._value(expr)}")
+
+    # -- memory -----------------------------------------------------------------------------
+
+    def _offset(self, buffer: Buffer, index: Sequence[Expr]) -> Poly:
+        """The byte offset of an element."""
+        flat: Poly = {}
+        for expr, size in zip(index, buffer.shape, strict=True):
+            flat = p.add(p.mul(flat, self._poly(size)), self._poly(expr))
+        return p.scale(flat, buffer.dtype.bytes)
+
+    def _address(self, buffer: Buffer, offset: Poly) -> tuple[Address, int | None]:
+        """Where `offset` is, and an i32 to be added that no pointer can hold."""
+        opaque = {term: c for term, c in offset.items() if _is_opaque(term)}
+        affine = {term: c for term, c in offset.items() if term not in opaque}
+        rest, number = p.split_constant(affine)
+        if number < 0:  # an instruction's offset can't be
+            rest, number = affine, 0
+        extra = self._index_value(opaque) if opaque else None
+        if extra is not None and self._values.kind(extra) == "v128":
+            raise KernelError(f"{buffer.name}: lanes have no common address")
+        pointer = self._pointer(self._scope, buffer.name, rest)
+        return Address(pointer, number, self._stores.get(buffer.name, 0)), extra
+
+    def _pointer(self, scope: _Scope, buffer: str, offset: Poly) -> int:
+        """A local holding the buffer's address + offset, kept by the innermost loop it needs."""
+        while scope.parent is not None and not p.has(offset, scope.variable):
+            scope = scope.parent
+        if not offset:
+            return self._addresses[buffer]
+        key = (buffer, tuple(sorted(offset.items())))
+        if key in scope.pointers:
+            return scope.pointers[key]
+        local = self._locals.fresh("i32")
+        if scope.parent is None:
+            code = w.local_get(self._addresses[buffer]) + self._sum(offset)
+            scope.prologue += code + w.local_set(local)
+        else:
+            slope = p.slope(offset, scope.variable)
+            if slope is None:
+                raise KernelError(f"{buffer}: an index has {scope.variable} squared")
+            base = self._pointer(scope.parent, buffer, p.without(offset, scope.variable))
+            first = p.mul(slope, p.name(scope.variable))
+            scope.prologue += w.local_get(base) + self._sum(first) + w.local_set(local)
+            scope.steps += w.local_get(local) + self._sum(slope) + w.local_set(local)
+        scope.pointers[key] = local
+        return local
+
+    def _sum(self, offset: Poly) -> bytes:
+        """Instructions that add a polynomial to what is on the stack."""
+        code = bytearray()
+        for term, coefficient in sorted(offset.items()):
+            code += w.i32_const(coefficient)
+            for name in term:
+                local = self._variables.get(name, self._extents.get(name))
+                if local is None:
+                    raise KernelError(f"{name} is used outside of its loop")
+                code += w.local_get(local) + bytes([w.I32_MUL])
+            code.append(w.I32_ADD)
+        return bytes(code)
+
+    def _load(self, buffer: Buffer, index: Sequence[Expr]) -> int:
+        offset = self._offset(buffer, index)
+        stride = offset.pop((_LANE,), 0)
+        if any(_LANE in term for term in offset):
+            raise KernelError(f"{buffer.name}: lanes have no common address")
+        if stride in (0, buffer.dtype.bytes):
+            address, extra = self._address(buffer, offset)
+            return self._values.load(buffer.dtype.name, stride != 0, address, extra)
+        parts = []
+        for lane in range(4):
+            address, extra = self._address(buffer, p.add(offset, p.constant(lane * stride)))
+            parts.append(self._values.load(buffer.dtype.name, False, address, extra))
+        return self._values.lanes(parts)
+
+    def _store(self, buffer: Buffer, index: Sequence[Expr], expr: Expr) -> None:
+        node = self._value(expr)
+        offset = self._offset(buffer, index)
+        stride = offset.pop((_LANE,), 0)
+        if any(_LANE in term for term in offset):
+            raise KernelError(f"{buffer.name}: lanes have no common address")
+        if stride == 0 and self._values.kind(node) == "v128":
+            raise KernelError(f"{buffer.name}: every lane stores one element")
+        if stride in (0, buffer.dtype.bytes):
+            if stride:
+                node = self._values.splat(node)
+            address, extra = self._address(buffer, offset)
+            self._values.store(buffer.dtype.name, address, extra, node)
+        else:
+            vector = self._values.splat(node)
+            for lane in range(4):
+                address, extra = self._address(buffer, p.add(offset, p.constant(lane * stride)))
+                part = self._values.lane(vector, expr.value, lane)
+                self._values.store(buffer.dtype.name, address, extra, part)
+        self._stores[buffer.name] = self._version()
+
+
+_LINEAR = ("add", "sub", "mul")
+
+
+def _runs(begin: Expr, end: Expr) -> bool:
+    """Whether a loop is known to run at least once."""
+    return isinstance(begin, Int) and isinstance(end, Int) and begin.number < end.number
+
+
+def _is_opaque(term: p.Term) -> bool:
+    return any(name.startswith("#") for name in term)
+
+
+def _lane_registers(kernel: Kernel) -> set[str]:
+    """Registers whose last index runs over the lanes of some vector loop."""
+    found: set[str] = set()
+    for loop in loops(kernel.body):
+        if loop.mapping == "vector":
+            _collect(loop.body, loop.var, found)
+    return found
+
+
+def _collect(body: Sequence[Stmt], variable: str, found: set[str]) -> None:
+    for stmt in body:
+        match stmt:
+            case Set(register, index, expr):
+                if index and _mentions(index[-1], variable):
+                    found.add(register.name)
+                _collect_reads(expr, variable, found)
+            case Store(_, _, expr):
+                _collect_reads(expr, variable, found)
+            case For(body=inside) | If(body=inside):
+                _collect(inside, variable, found)
+
+
+def _collect_reads(expr: Expr, variable: str, found: set[str]) -> None:
+    match expr:
+        case Get(register, index) if index and _mentions(index[-1], variable):
+            found.add(register.name)
+        case Op(_, args):
+            for arg in args:
+                _collect_reads(arg, variable, found)
+
+
+def _mentions(expr: Expr, variable: str) -> bool:
+    match expr:
+        case Var(name):
+            return name == variable
+        case Op(_, args):
+            return any(_mentions(arg, variable) for arg in args)
+    return False

@@ -1,0 +1,421 @@
+"""A straight-line stretch of a kernel as a graph of values, then as Wasm instructions.
+
+Equal values are one node (hash-consing), so that a load that six rows of a register tile use is
+done once. A node used once stays on Wasm's stack; one used more often gets a local. Values that
+are the same in every lane are scalars until a vector needs them.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import Literal
+
+from pywasm_jit import wasm_binary as w
+from pywasm_jit.ir import KernelError
+
+Kind = Literal["f32", "i32", "v128"]
+TYPES: dict[str, int] = {"f32": w.F32, "i32": w.I32, "v128": w.V128}
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """`attribute` is what else the instruction needs; for a load, how to address it."""
+
+    op: str
+    kind: Kind
+    args: tuple[int, ...] = ()
+    attribute: object = None
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A pointer local, a constant folded into the instruction, and the buffer's store count."""
+
+    pointer: int
+    offset: int
+    version: int
+
+
+class Locals:
+    """Locals of a function. What is taken may be given back and is then used again, also in a loop
+    before: what must live through a loop (its pointers, registers) is `fresh`.
+    """
+
+    def __init__(self, parameters: int) -> None:
+        self._parameters = parameters
+        self.types: list[int] = []
+        self._free: dict[Kind, list[int]] = {"f32": [], "i32": [], "v128": []}
+
+    def take(self, kind: Kind) -> int:
+        if self._free[kind]:
+            return self._free[kind].pop()
+        return self.fresh(kind)
+
+    def fresh(self, kind: Kind) -> int:
+        self.types.append(TYPES[kind])
+        return self._parameters + len(self.types) - 1
+
+    def give(self, kind: Kind, local: int) -> None:
+        self._free[kind].append(local)
+
+
+class Values:
+    """The graph of one stretch. Made anew after every loop: what was loaded may have changed."""
+
+    def __init__(self, locals_: Locals, relaxed: bool) -> None:
+        self._locals = locals_
+        self._relaxed = relaxed
+        self._nodes: list[Node] = []
+        self._ids: dict[Node, int] = {}
+        self._masks: set[int] = set()
+        self._roots: list[tuple[str, tuple[int, ...], object]] = []
+
+    # -- building ---------------------------------------------------------------------------
+
+    def kind(self, node: int) -> Kind:
+        return self._nodes[node].kind
+
+    def constant(self, kind: Literal["f32", "i32"], number: float) -> int:
+        return self._node("const", kind, (), _bits(kind, number))
+
+    def local(self, kind: Kind, local: int, version: int = 0) -> int:
+        """A local as it is now; `version` tells apart what it holds at other times."""
+        return self._node("local", kind, (), (local, version))
+
+    def load(self, dtype: str, vector: bool, address: Address, extra: int | None) -> int:
+        """Memory at address (+ the i32 `extra`); a vector is four neighbours."""
+        args = () if extra is None else (extra,)
+        if not vector:
+            kind: Kind = "f32" if dtype == "f32" else "i32"
+            node = self._node("load", kind, args, (dtype, address))
+            return self._from_half(node) if dtype == "f16" else node
+        node = self._node("vload", "v128", args, (dtype, address))
+        if dtype == "f16":
+            return self._from_half(node)
+        return node
+
+    def op(self, name: str, value: str, args: list[int]) -> int:
+        """Operation `name` on operands of type `value` (of the last, for select)."""
+        if any(self.kind(arg) == "v128" for arg in args):
+            return self._vector_op(name, value, args)
+        return self._scalar_op(name, value, args)
+
+    def splat(self, node: int) -> int:
+        """The value in all four lanes."""
+        found = self._nodes[node]
+        if found.kind == "v128":
+            return node
+        if found.op == "const":
+            assert isinstance(found.attribute, int)
+            return self._node("vconst", "v128", (), found.attribute)
+        if found.op == "load" and isinstance(found.attribute, tuple):
+            dtype, address = found.attribute
+            if dtype in ("f32", "i32", "i8x4"):
+                return self._node("splat load", "v128", found.args, address)
+        return self._node("splat", "v128", (node,), found.kind)
+
+    def lane(self, node: int, value: Literal["f32", "i32"], lane: int) -> int:
+        return self._node("lane", value, (node,), (value, lane))
+
+    def lanes(self, parts: list[int]) -> int:
+        """Four scalars as one vector."""
+        node = self.splat(parts[0])
+        for lane, part in enumerate(parts[1:], 1):
+            node = self.with_lane(node, lane, part)
+        return node
+
+    def with_lane(self, vector: int, lane: int, scalar: int) -> int:
+        return self._node("with lane", "v128", (vector, scalar), (self.kind(scalar), lane))
+
+    def set_local(self, local: int, node: int) -> None:
+        self._roots.append(("set", (node,), local))
+
+    def store(self, dtype: str, address: Address, extra: int | None, node: int) -> None:
+        if dtype == "f16":
+            node = self._to_half(node)
+        args = (node,) if extra is None else (extra, node)
+        self._roots.append(("store", args, (dtype, address)))
+
+    def condition(self, node: int) -> None:
+        """Leaves an i32 on the stack, for the `if` that follows."""
+        self._roots.append(("value", (node,), None))
+
+    def _node(
+        self, op: str, kind: Kind, args: tuple[int, ...] = (), attribute: object = None
+    ) -> int:
+        node = Node(op, kind, args, attribute)
+        found = self._ids.get(node)
+        if found is None:
+            found = self._ids[node] = len(self._nodes)
+            self._nodes.append(node)
+        return found
+
+    def _scalar_op(self, name: str, value: str, args: list[int]) -> int:
+        if name in ("min", "max"):
+            a, b = args
+            less = self._scalar_op("lt", value, [b, a] if name == "min" else [a, b])
+            return self._scalar_op("select", value, [less, b, a])
+        if name in ("fma", "dot4"):  # only vectors have them
+            kind: Literal["f32", "i32"] = "f32" if name == "fma" else "i32"
+            return self.lane(self._vector_op(name, value, args), kind, 0)
+        result: Kind = "i32"
+        if name == "select":
+            return self._node("select", self.kind(args[1]), (args[1], args[2], args[0]))
+        if name == "to_i32":
+            return self._node("to_i32", "i32", tuple(args))
+        if name in ("to_f32", "as_f32") or (
+            value == "f32" and name not in ("lt", "le", "eq", "as_i32")
+        ):
+            result = "f32"
+        operand = self.kind(args[0])
+        if (name, operand) not in w.SCALAR:
+            raise KernelError(f"no instruction for {name} of {operand}")
+        return self._node("scalar", result, tuple(args), w.SCALAR[name, operand])
+
+    def _vector_op(self, name: str, value: str, args: list[int]) -> int:
+        if name == "select":
+            condition = args[0]
+            if condition not in self._masks:
+                zero = self.splat(self.constant("i32", 0))
+                is_zero = self._node(
+                    "vector", "v128", (self.splat(condition), zero), w.VECTOR["eq", "i32"]
+                )
+                condition = self._node("vector", "v128", (is_zero,), w.V_NOT)
+            chosen = (self.splat(args[1]), self.splat(args[2]), condition)
+            return self._node("vector", "v128", chosen, w.V_BITSELECT)
+        numbers = [self._number(arg) for arg in args]
+        if name in ("shl", "shr", "sar"):
+            if self.kind(numbers[1]) != "i32":
+                raise KernelError(f"{name}: the lanes of a vector shift by one number only")
+            shifted = (self.splat(numbers[0]), numbers[1])
+            return self._node("vector", "v128", shifted, w.VECTOR[name, "i32"])
+        operands = tuple(self.splat(arg) for arg in numbers)
+        if name in ("as_f32", "as_i32"):
+            return operands[0]
+        if name == "fma":
+            if not self._relaxed:
+                raise KernelError(
+                    "fused multiply-add needs relaxed SIMD; build the kernel 'separate'"
+                )
+            return self._node("vector", "v128", operands, w.RELAXED_MADD)
+        if name == "dot4":
+            return self._dot4(*operands)
+        if name == "popcount":
+            node = self._node("vector", "v128", operands, w.I8X16_POPCNT)
+            node = self._node("vector", "v128", (node,), w.I16X8_EXTADD_I8X16_U)
+            return self._node("vector", "v128", (node,), w.I32X4_EXTADD_I16X8_U)
+        typed = {"to_f32": "i32", "to_i32": "f32"}.get(name, value)
+        if (name, typed) not in w.VECTOR:
+            raise KernelError(f"no vector instruction for {name} of {typed}")
+        if name in ("min", "max") and typed == "i32":
+            operands = (operands[0], operands[1])
+        node = self._node("vector", "v128", operands, w.VECTOR[name, typed])
+        if name in ("lt", "le", "eq"):
+            self._masks.add(node)
+        return node
+
+    def _number(self, node: int) -> int:
+        """A comparison is all ones in a lane for Wasm, 1 for the IR."""
+        if node not in self._masks:
+            return node
+        one = self.splat(self.constant("i32", 1))
+        return self._node("vector", "v128", (node, one), w.VECTOR["and", "i32"])
+
+    def _dot4(self, a: int, b: int, c: int) -> int:
+        """Exact either way: a product is at most 127 * 128, two of them fit an i16."""
+        if self._relaxed:
+            return self._node("vector", "v128", (a, b, c), w.RELAXED_DOT_ADD)
+        parts = []
+        for extend in (w.I16X8_EXTEND_LOW_S, w.I16X8_EXTEND_HIGH_S):
+            left = self._node("vector", "v128", (a,), extend)
+            right = self._node("vector", "v128", (b,), extend)
+            parts.append(self._node("vector", "v128", (left, right), w.I32X4_DOT_I16X8_S))
+        # parts: lanes 0 and 1, lanes 2 and 3, two sums each
+        even, odd = (self._node("shuffle", "v128", tuple(parts), lanes) for lanes in (_EVEN, _ODD))
+        total = self._node("vector", "v128", (even, odd), w.VECTOR["add", "i32"])
+        return self._node("vector", "v128", (c, total), w.VECTOR["add", "i32"])
+
+    def _i(self, number: int) -> int:
+        return self.constant("i32", number)
+
+    def _from_half(self, h: int) -> int:
+        """f16 bits in an i32 to f32: shifted into place, the exponent moved by a multiplication."""
+        magnitude = self.op(
+            "shl", "i32", [self.op("and", "i32", [h, self._i(0x7FFF)]), self._i(13)]
+        )
+        sign = self.op("shl", "i32", [self.op("and", "i32", [h, self._i(0x8000)]), self._i(16)])
+        scaled = self.op(
+            "mul", "f32", [self.op("as_f32", "i32", [magnitude]), self.constant("f32", 2.0**112)]
+        )
+        finite = self.op("lt", "i32", [magnitude, self._i(0x7C00 << 13)])
+        special = self.op("or", "i32", [magnitude, self._i(0x7F800000)])
+        bits = self.op("select", "i32", [finite, self.op("as_i32", "f32", [scaled]), special])
+        return self.op("as_f32", "i32", [self.op("or", "i32", [bits, sign])])
+
+    def _to_half(self, f: int) -> int:
+        """f32 to f16 bits, to nearest even (after F. Giesen, float_to_half_fast3_rtne)."""
+        bits = self.op("as_i32", "f32", [f])
+        magnitude = self.op("and", "i32", [bits, self._i(0x7FFFFFFF)])
+        sign = self.op("and", "i32", [self.op("shr", "i32", [bits, self._i(16)]), self._i(0x8000)])
+        # Below the smallest normal half: adding 0.5 leaves the half's bits at the bottom.
+        raised = self.op(
+            "add", "f32", [self.op("as_f32", "i32", [magnitude]), self.constant("f32", 0.5)]
+        )
+        small = self.op("sub", "i32", [self.op("as_i32", "f32", [raised]), self._i(0x3F000000)])
+        odd = self.op("and", "i32", [self.op("shr", "i32", [magnitude, self._i(13)]), self._i(1)])
+        rebased = self.op("add", "i32", [magnitude, self._i(((15 - 127) << 23) + 0xFFF)])
+        normal = self.op("shr", "i32", [self.op("add", "i32", [rebased, odd]), self._i(13)])
+        is_small = self.op("lt", "i32", [magnitude, self._i(0x38800000)])
+        half = self.op("select", "i32", [is_small, small, normal])
+        is_nan = self.op("lt", "i32", [self._i(0x7F800000), magnitude])
+        special = self.op("select", "i32", [is_nan, self._i(0x7E00), self._i(0x7C00)])
+        is_large = self.op("le", "i32", [self._i(0x47800000), magnitude])
+        return self.op("or", "i32", [self.op("select", "i32", [is_large, special, half]), sign])
+
+    # -- emitting ---------------------------------------------------------------------------
+
+    def emit(self) -> bytes:
+        """Instructions for what was set and stored, in that order."""
+        self._uses = [0] * len(self._nodes)
+        for _, args, _ in self._roots:
+            for arg in args:
+                self._count(arg)
+        self._held: dict[int, int] = {}
+        self._code = bytearray()
+        for kind, args, attribute in self._roots:
+            if kind == "set":
+                assert isinstance(attribute, int)
+                self._push(args[0])
+                self._code += w.local_set(attribute)
+            elif kind == "store":
+                self._emit_store(args, attribute)
+            else:
+                self._push(args[0])
+        return bytes(self._code)
+
+    def _count(self, node: int) -> None:
+        self._uses[node] += 1
+        if self._uses[node] == 1:
+            for arg in self._nodes[node].args:
+                self._count(arg)
+
+    def _push(self, node: int) -> None:
+        found = self._nodes[node]
+        self._uses[node] -= 1
+        held = self._held.get(node)
+        if held is not None:
+            self._code += w.local_get(held)
+            if not self._uses[node]:
+                self._locals.give(found.kind, held)
+            return
+        self._instruct(found)
+        if self._uses[node] and found.op not in ("const", "local"):
+            self._held[node] = local = self._locals.take(found.kind)
+            self._code += w.local_tee(local)
+
+    def _instruct(self, node: Node) -> None:
+        code, attribute = self._code, node.attribute
+        match node.op, attribute:
+            case "const", int(bits):
+                if node.kind == "i32":
+                    code += w.i32_const(bits)
+                else:
+                    code += bytes([w.F32_CONST]) + struct.pack("<i", bits)
+            case "vconst", int(bits):
+                code += w.simd(w.V_CONST) + struct.pack("<i", bits) * 4
+            case "local", (int(local), _):
+                code += w.local_get(local)
+            case "load", (str(dtype), Address() as address):
+                self._address(address, node.args)
+                code += bytes([w.LOADS[dtype]]) + w.memarg(address.offset)
+            case "splat load", Address() as address:
+                self._address(address, node.args)
+                code += w.simd(w.V_LOAD32_SPLAT) + w.memarg(address.offset)
+            case "vload", (str(dtype), Address() as address):
+                self._address(address, node.args)
+                code += _VECTOR_LOADS[dtype][0] + w.memarg(address.offset) + _VECTOR_LOADS[dtype][1]
+            case _:
+                for arg in node.args:
+                    self._push(arg)
+                code += _instruction(node)
+
+    def _address(self, address: Address, extra: tuple[int, ...]) -> None:
+        self._code += w.local_get(address.pointer)
+        for arg in extra:
+            self._push(arg)
+            self._code += bytes([w.I32_ADD])
+
+    def _emit_store(self, args: tuple[int, ...], attribute: object) -> None:
+        assert isinstance(attribute, tuple)
+        dtype, address = attribute
+        self._address(address, args[:-1])
+        self._push(args[-1])
+        if self.kind(args[-1]) != "v128":
+            self._code += bytes([w.STORES[dtype]]) + w.memarg(address.offset)
+        else:
+            before, instruction, after = _VECTOR_STORES[dtype]
+            self._code += before + instruction + w.memarg(address.offset) + after
+
+
+def _instruction(node: Node) -> bytes:
+    match node.op, node.attribute:
+        case "scalar", int(opcode):
+            return bytes([opcode])
+        case "vector", int(opcode):
+            return w.simd(opcode)
+        case "shuffle", bytes(lanes):
+            return w.simd(w.I8X16_SHUFFLE) + lanes
+        case "select", _:
+            return bytes([w.SELECT])
+        case "to_i32", _:
+            return w.TO_I32_SAT
+        case "splat", str(value):
+            return w.simd(w.V_SPLAT[value])
+        case "lane", (str(value), int(lane)):
+            return w.simd(w.V_EXTRACT[value]) + bytes([lane])
+        case "with lane", (str(value), int(lane)):
+            return w.simd(w.V_REPLACE[value]) + bytes([lane])
+    raise KernelError(f"no instruction for {node}")
+
+
+def _bits(kind: str, number: float) -> int:
+    if kind == "i32":
+        return int(number)
+    bits: int = struct.unpack("<i", struct.pack("<f", number))[0]
+    return bits
+
+
+_EVEN = bytes([0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27])
+_ODD = bytes([4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31])
+
+_WHOLE = (w.simd(w.V_LOAD), b"")
+# dtype -> (instruction, what widens its four elements to 32 bits)
+_VECTOR_LOADS = {
+    "f32": _WHOLE,
+    "i32": _WHOLE,
+    "i8x4": _WHOLE,
+    "f16": (w.simd(w.V_LOAD64_ZERO), w.simd(w.I32X4_EXTEND_LOW_U)),
+    "i8": (w.simd(w.V_LOAD32_ZERO), w.simd(w.I16X8_EXTEND_LOW_S) + w.simd(w.I32X4_EXTEND_LOW_S)),
+    "u8": (w.simd(w.V_LOAD32_ZERO), w.simd(w.I16X8_EXTEND_LOW_U) + w.simd(w.I32X4_EXTEND_LOW_U)),
+}
+_ALL = (b"", w.simd(w.V_STORE), b"")
+
+
+def _masked(mask: int) -> bytes:
+    return w.simd(w.V_CONST) + struct.pack("<i", mask) * 4 + w.simd(w.VECTOR["and", "i32"])
+
+
+# Narrowing takes two vectors: the second is a constant nobody stores.
+_ZERO = w.simd(w.V_CONST) + bytes(16)
+_TO_16 = _ZERO + w.simd(w.I16X8_NARROW_I32X4_U)
+_TO_8 = _masked(0xFF) + _TO_16 + _ZERO + w.simd(w.I8X16_NARROW_I16X8_U)
+# dtype -> (what narrows four values, instruction, the lane that is stored)
+_VECTOR_STORES = {
+    "f32": _ALL,
+    "i32": _ALL,
+    "i8x4": _ALL,
+    "f16": (_TO_16, w.simd(w.V_STORE64_LANE), b"\x00"),
+    "i8": (_TO_8, w.simd(w.V_STORE32_LANE), b"\x00"),
+    "u8": (_TO_8, w.simd(w.V_STORE32_LANE), b"\x00"),
+}
