@@ -139,6 +139,24 @@ test.each<[string, (pages: number[]) => Promise<void>, boolean]>([
   expect(sink.pages.size).toBe(placed ? PAGES : 0);
 });
 
+test("a page wanted again while the request that brought it still runs does not count as damaged", async () => {
+  const ends: (() => void)[] = [];
+  const site: Pick<HttpTier, "fetch" | "servesRanges"> = { servesRanges: true, fetch: () => new Promise((end) => ends.push(end)) };
+  pager.http = site as HttpTier;
+  const both = pager.bring([1, 2]);
+  pager.arrived(1, page(1));
+  sink.pages.delete(1);  // others have pushed it out
+  const again = pager.bring([1]);
+  pager.arrived(2, page(2));
+  ends[0]!();
+  await both;
+  expect(ends).toHaveLength(2);
+  pager.arrived(1, page(1));
+  ends[1]!();
+  await again;
+  expect(pager.tally.corrupt).toBe(0);
+});
+
 test("without a site a missing page is an error that says so", async () => {
   pager.http = null;
   await expect(pager.bring([3])).rejects.toMatchObject({ code: "storage", message: expect.stringContaining("page 3") });

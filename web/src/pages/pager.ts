@@ -228,18 +228,21 @@ export class Pager {
 
   /** Fetches pages; those that don't come, or come damaged twice, fail whoever waits for them. */
   async #request(pages: readonly number[], priority: Priority, most?: number): Promise<void> {
+    // A page that came may be wanted again by the time the others have come: that is another request's.
+    const waiters = new Map(pages.map((page) => [page, this.#waiting.get(page)]));
+    const stillMissing = (): number[] => pages.filter((page) => this.#waiting.get(page) === waiters.get(page));
     let missing = pages;
     try {
       if (!this.#http) throw this.#unreachable(pages[0]!);
       for (const fresh of [false, true]) {
         await this.#http.fetch(missing, { priority, fresh, ...(most !== undefined && { most }) });
-        missing = missing.filter((page) => this.#waiting.has(page));
+        missing = stillMissing();
         if (missing.length === 0) return;
         this.tally.corrupt += missing.length;
       }
       throw this.#corrupt(missing[0]!);
     } catch (error) {
-      for (const page of missing) {
+      for (const page of stillMissing()) {
         this.#waiting.get(page)?.reject(error);
         this.#waiting.delete(page);
       }
