@@ -13,6 +13,9 @@ export interface Misbehaviour {
   flip?: number;
 }
 
+/** Ports that hosts of this process have had: an index is stored under its address, so none serves a second site. */
+const claimed = new Set<number>();
+
 export class StaticHost {
   readonly files: Map<string, Uint8Array>;
   readonly behaviour: Misbehaviour = {};
@@ -26,7 +29,13 @@ export class StaticHost {
 
   async start(): Promise<URL> {
     await new Promise<void>((listening) => this.#server.listen(0, "127.0.0.1", listening));
-    return new URL(`http://127.0.0.1:${(this.#server.address() as AddressInfo).port}/`);
+    const { port } = this.#server.address() as AddressInfo;
+    if (claimed.has(port)) {
+      await this.stop();
+      return this.start();
+    }
+    claimed.add(port);
+    return new URL(`http://127.0.0.1:${port}/`);
   }
 
   async stop(): Promise<void> {
