@@ -12,8 +12,23 @@ const shared = {
   deps: { alwaysBundle: ["comlink", "idb"], onlyBundle: false },
 } satisfies UserConfig;
 
-// Three files and no shared chunks: a page asks for pywasm.js, which starts worker.js. What both
-// need is small and is in both.
+/**
+ * The import of writer.js carries comments that keep a user's bundler from resolving it; the
+ * minifier drops all comments.
+ */
+const keepIgnored = {
+  name: "import-of-an-address",
+  generateBundle(_options: unknown, bundle: Record<string, { code?: string }>): void {
+    let kept = 0;
+    for (const chunk of Object.values(bundle)) {
+      chunk.code = chunk.code?.replace(/\bimport\((?=[\w$]+\))/g, () => (kept++, "import(/*@vite-ignore*//*webpackIgnore:true*//*turbopackIgnore:true*/"));
+    }
+    if (kept !== 1) throw new Error(`worker.js has ${kept} imports of an address, expected the one of writer.js`);
+  },
+};
+
+// No shared chunks: a page asks for pywasm.js, which starts worker.js, which may ask for writer.js.
+// What several need is small and is in each of them.
 export default defineConfig([
   {
     ...shared,
@@ -25,7 +40,8 @@ export default defineConfig([
       resolveId: (id: string) => (id === "./worker.ts" ? { id: "./worker.js", external: true } : null),
     }],
   },
-  { ...shared, entry: { worker: "src/worker.ts" }, dts: false },
+  { ...shared, entry: { worker: "src/worker.ts" }, dts: false, plugins: [keepIgnored] },
+  { ...shared, entry: { writer: "src/writer.ts" }, dts: false },
   {
     ...shared,
     entry: { langchain: "src/langchain.ts" },

@@ -13,6 +13,7 @@ const layers = [
   ["messages.ts", "head.ts", "manifest.ts", "filter.ts", "fuse.ts", "highlight.ts", "recorder.ts", "columns.ts", "records.ts", "pack.ts", "empty.ts", "protocol.ts", "network.ts"],
   ["engine.ts", "builder.ts", "operation.ts", "base.ts", "database.ts", "budget.ts"],
   ["resident.ts", "fill.ts", "rows.ts", "searcher.ts", "changes.ts", "compact.ts", "export.ts"],
+  ["writer.ts"],
   ["session.ts", "status.ts", "core.ts", "host.ts", "worker.ts"],
   ["offline.ts", "connection.ts", "client.ts", "pywasm.ts"],
   ["langchain.ts"],
@@ -21,7 +22,9 @@ const layers = [
 // The page's side must not pull in the worker's: it talks to it through protocol.ts. The one
 // exception is the dynamic import of `thread: "inline"`.
 const pageSide = ["offline.ts", "connection.ts", "client.ts", "pywasm.ts", "langchain.ts"];
-const workerSide = [...layers[3], ...layers[4], ...layers[5]];
+const workerSide = [...layers[3], ...layers[4], ...layers[5], ...layers[6]];
+// What is loaded when an index is changed or exported stays out of worker.js: it knows the types only.
+const writerSide = ["writer.ts", "builder.ts", "empty.ts", "changes.ts", "compact.ts", "export.ts"];
 const exception = "connection.ts -> worker.ts";
 
 const layerOf = (file) => layers.findIndex((names) => names.some((name) => name === file || (name.endsWith("/*") && file.startsWith(name.slice(0, -1)))));
@@ -31,7 +34,7 @@ for (const entry of readdirSync(root, { recursive: true, withFileTypes: true }))
   const file = relative(root, join(entry.parentPath ?? entry.path, entry.name));
   if (layerOf(file) < 0) problems.push(`${file}: in no layer of scripts/check-imports.mjs`);
   const text = readFileSync(join(root, file), "utf8");
-  for (const [, target] of text.matchAll(/^(?!\s*(?:\/\*|\*|\/\/)).*(?:from|import)\s*\(?\s*"([^"]+)"/gm)) {
+  for (const [line, target] of text.matchAll(/^(?!\s*(?:\/\*|\*|\/\/)).*(?:from|import)\s*\(?\s*"([^"]+)"/gm)) {
     if (!target.startsWith(".")) {
       const owner = Object.keys(packages).find((name) => target === name || target.startsWith(`${name}/`));
       if (!owner || (packages[owner] !== "*" && packages[owner] !== file)) problems.push(`${file}: may not import ${target}`);
@@ -42,6 +45,7 @@ for (const entry of readdirSync(root, { recursive: true, withFileTypes: true }))
     else if (`${file} -> ${imported}` === exception) continue;
     else if (layerOf(imported) > layerOf(file)) problems.push(`${file}: ${imported} is of a later layer`);
     else if (pageSide.includes(file) && workerSide.includes(imported)) problems.push(`${file}: ${imported} belongs to the worker`);
+    else if (writerSide.includes(imported) && !writerSide.includes(file) && !line.startsWith("import type ")) problems.push(`${file}: ${imported} belongs to writer.js`);
   }
 }
 for (const problem of problems) console.error(problem);

@@ -50,7 +50,7 @@ export class Index {
   /** Opens a site by its address, or an index that Index.create made by "name:NAME". */
   static async open(where: string | URL, options: OpenOptions = {}): Promise<Index> {
     const name = String(where).startsWith("name:") ? String(where) : siteAddress(where).href;
-    return Index.#open({ name, options: coreOptions(options), create: null, network: !name.startsWith("name:"), builderUrl: builderAddress(options) }, options);
+    return Index.#open({ name, options: coreOptions(options), create: null, network: !name.startsWith("name:"), ...addresses(options) }, options);
   }
 
   /** Opens the index NAME of this browser, making it where there is none. */
@@ -58,7 +58,7 @@ export class Index {
     const { dim, metric, dtype, columns } = options;
     if (!Number.isInteger(dim) || dim < 1) throw new PywasmError("argument", `dim: a whole number of at least 1 expected, not ${dim}`);
     const create = { dim, ...(metric && { metric }), ...(dtype && { dtype }), ...(columns && { columns }) };
-    return Index.#open({ name: `name:${name}`, options: coreOptions(options), create, network: false, builderUrl: builderAddress(options) }, options);
+    return Index.#open({ name: `name:${name}`, options: coreOptions(options), create, network: false, ...addresses(options) }, options);
   }
 
   static async #open(request: OpenRequest, options: OpenOptions): Promise<Index> {
@@ -296,10 +296,13 @@ function siteAddress(where: string | URL): URL {
   return url;
 }
 
-/** builder.wasm lies beside engine.wasm, wherever that is. */
-function builderAddress({ builderUrl, wasmUrl }: OpenOptions): string | null {
-  if (builderUrl) return new URL(builderUrl, location.href).href;
-  return wasmUrl ? new URL("builder.wasm", new URL(wasmUrl, location.href)).href : null;
+/** builder.wasm lies beside engine.wasm, wherever that is; writer.js beside worker.js, which knows where that is. */
+function addresses({ builderUrl, wasmUrl, writerUrl }: OpenOptions): Pick<OpenRequest, "builderUrl" | "writerUrl"> {
+  const absolute = (url: string | URL): string => new URL(url, location.href).href;
+  return {
+    builderUrl: builderUrl ? absolute(builderUrl) : wasmUrl ? new URL("builder.wasm", absolute(wasmUrl)).href : null,
+    writerUrl: writerUrl ? absolute(writerUrl) : null,
+  };
 }
 
 function coreOptions({ memory, latencyTarget, storage, fill, marks }: OpenOptions): OpenRequest["options"] {

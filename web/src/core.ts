@@ -1,12 +1,9 @@
 /** One open index as the worker sees it: which generation is used, what calls do with it, what goes on in between. */
 import type { Base } from "./base.ts";
-import { Changes } from "./changes.ts";
-import { buildGeneration, emptyHead, placePages } from "./compact.ts";
+import type { Changes } from "./changes.ts";
 import { Database, type Meta } from "./database.ts";
 import { Engine } from "./engine.ts";
 import { fromPlain, PywasmError, throwIfAborted } from "./error.ts";
-import { exportSite } from "./export.ts";
-import { emptyConfig, emptyManifest } from "./empty.ts";
 import { describeSite, parseManifest, type Opened } from "./manifest.ts";
 import { GoneError } from "./pages/http.ts";
 import { openLocalPages, removeAllPages, removeGenerations, type LocalPages } from "./pages/local.ts";
@@ -19,6 +16,7 @@ import { search, similar, type PlainSearchOptions, type SearchContext } from "./
 import { Session } from "./session.ts";
 import { statusOf } from "./status.ts";
 import type { ExportedFile, ProgressEvent, Query, Results, Row, Site, Status } from "./types.ts";
+import type * as Writer from "./writer.ts";
 
 /** How long a new deployment is waited for before the stored one is opened, ms. */
 const UPDATE_PATIENCE_MS = 1500;
@@ -37,22 +35,24 @@ type StoredMeta = Awaited<ReturnType<Database["start"]>>;
 type OnPartial = ((results: Results) => void) | undefined;
 type Message = { type: "log" } | { type: "generation" } | { type: "cleared" };
 
-/** The engine's two forms (kernels_wasm/Makefile): what searches, and what does everything. */
+/** What a visit loads: engine.wasm, which searches. The rest when it is needed. */
 export interface Modules {
   search: WebAssembly.Module;
+  /** builder.wasm, the whole engine: for changes, building, and an index of kind graph. */
   builder: () => Promise<WebAssembly.Module>;
+  /** writer.js: what changes, builds and exports. */
+  writer: () => Promise<typeof Writer>;
 }
 
 export class Core {
   site!: Site;
   readonly #request: OpenRequest;
-  readonly #module: WebAssembly.Module;
-  /** builder.wasm, fetched when something is changed or built, and for an index of kind graph. */
-  readonly #builder: () => Promise<WebAssembly.Module>;
+  readonly #modules: Modules;
   readonly #notify: (event: ProgressEvent) => void;
   readonly #database: Database | null;
   readonly #channel: BroadcastChannel;
-  #changes: Changes;
+  /** The log as far as the session has it; null while there was nothing in it. */
+  #changes: Changes | null = null;
   #session!: Session;
   /** How Index.create was called, for an index without a site. */
   #config: Meta["config"] | null = null;
@@ -64,13 +64,11 @@ export class Core {
   #closed = false;
   #compactTimer: ReturnType<typeof setTimeout> | undefined;
 
-  private constructor(request: OpenRequest, { search, builder }: Modules, database: Database | null, notify: (event: ProgressEvent) => void) {
+  private constructor(request: OpenRequest, modules: Modules, database: Database | null, notify: (event: ProgressEvent) => void) {
     this.#request = request;
-    this.#module = search;
-    this.#builder = builder;
+    this.#modules = modules;
     this.#database = database;
     this.#notify = notify;
-    this.#changes = this.#newChanges();
     this.#channel = new BroadcastChannel(`pywasm ${request.name}`);
     this.#channel.addEventListener("message", ({ data }: MessageEvent<Message>) => void this.#hear(data).catch(() => undefined));
   }
@@ -109,8 +107,7 @@ export class Core {
     const opened = await this.#choose(engine, stored, delivery);
     throwIfAborted(signal);
     await this.#adopt(engine, opened, { full: stored.full });
-    await this.#changes.catchUp(this.#session.base);
-    this.#session.budget.apply();
+    await this.#catchUp();
     this.#notify({ status: "open", file: "manifest.json", loaded: 1, total: 1 });
     // The first search comes first.
     void delivery?.then(async (arrived) => (await settled(), this.#compare(arrived))).catch(() => undefined);
@@ -143,8 +140,23 @@ export class Core {
     return opened;
   }
 
-  #newChanges(): Changes {
-    return new Changes(this.#request.name, this.#database, this.#builder);
+  /** Those of the current session: to be taken together with it, without waiting in between. */
+  #changesBy(writer: typeof Writer): Changes {
+    return (this.#changes ??= this.#newChanges(writer));
+  }
+
+  #newChanges({ Changes }: typeof Writer): Changes {
+    return new Changes(this.#request.name, this.#database, this.#modules.builder);
+  }
+
+  /** Applies what the log holds and the session lacks. */
+  async #catchUp(): Promise<void> {
+    if (!this.#changes && !(await this.#database?.hasChanges())) return;
+    const writer = await this.#modules.writer();
+    const session = this.#session;
+    const changes = this.#changesBy(writer);
+    await session.use(() => changes.catchUp(session.base));
+    session.budget.apply();
   }
 
   #parse(engine: Engine, bytes: ArrayBuffer): Opened {
@@ -157,13 +169,15 @@ export class Core {
     let head: Uint8Array<ArrayBuffer>;
     if (opened) head = opened.head;
     else {
+      const { emptyConfig, emptyHead, emptyManifest } = await this.#modules.writer();
+      const builder = await this.#modules.builder();
       const config = emptyConfig(this.#config!);
       opened = emptyManifest(name, config);
-      head = await emptyHead(await this.#builder(), config);
-      engine = await Engine.create(await this.#builder());  // rows will be inserted
+      head = await emptyHead(builder, config);
+      engine = await Engine.create(builder);  // rows will be inserted
     }
     if (!engine.open(head, 0)) {
-      engine = await Engine.create(await this.#builder());
+      engine = await Engine.create(await this.#modules.builder());
       engine.open(head, 0);
     }
     const site = this.#request.network && !this.#local ? new URL(name) : null;
@@ -176,7 +190,7 @@ export class Core {
     this.#fresh = false;
     const before = this.#session as Session | undefined;
     this.#session = session;
-    if (known.changes) this.#changes = known.changes;
+    this.#changes = known.changes ?? null;
     this.site = { ...describeSite(opened.manifest) };
     void before?.close();
     const isFull = known.full?.generation === generation && Date.now() - known.full.at < FULL_MS;
@@ -196,7 +210,7 @@ export class Core {
 
   /** Opens the generation that is current now: the site has changed, or a tab has compacted. */
   async #reopen(from: "site" | "database"): Promise<void> {
-    const engine = await Engine.create(this.#module);
+    const engine = await Engine.create(this.#modules.search);
     let opened: Opened | null;
     if (from === "site") {
       const delivered = await fetchManifest(new URL(this.#request.name), "reload");
@@ -210,14 +224,13 @@ export class Core {
       opened = current?.manifest ? this.#parse(engine, current.manifest) : null;
     }
     this.#available = null;
-    await this.#adopt(engine, opened, { changes: this.#newChanges() });
-    await this.#changes.catchUp(this.#session.base);
-    this.#session.budget.apply();
+    await this.#adopt(engine, opened);
+    await this.#catchUp();
   }
 
   async #hear(message: Message): Promise<void> {
     if (this.#closed) return;
-    if (message.type === "log") await this.#session.use(() => this.#changes.catchUp(this.#session.base));
+    if (message.type === "log") await this.#catchUp();
     else if (message.type === "generation") await this.#reopen("database");
     else {
       this.#cleared = true;
@@ -302,12 +315,14 @@ export class Core {
   }
 
   async #changing<T>(signal: AbortSignal, work: (changes: Changes, base: Base) => Promise<T>): Promise<T> {
+    this.#current();
+    const writer = await this.#modules.writer();
     const session = this.#current();
-    const changes = this.#changes;
+    const changes = this.#changesBy(writer);
     const { base } = session;
     const result = await session.use(() => changes.exclusively(base, signal, () => work(changes, base)));
     // A new generation may have come meanwhile: it gets the change from the log.
-    if (session !== this.#session) await this.#changes.catchUp(this.#session.base);
+    if (session !== this.#session) await this.#catchUp();
     this.#session.budget.apply();
     this.#tell({ type: "log" });
     this.#considerCompaction();
@@ -325,16 +340,18 @@ export class Core {
   /** Writes all changes into a new generation and switches to it; a kill at any point leaves the old one or the new one. */
   async compact(signal: AbortSignal): Promise<void> {
     clearTimeout(this.#compactTimer);
+    this.#current();
+    const writer = await this.#modules.writer();
     const session = this.#current();
-    const changes = this.#changes;
+    const changes = this.#changesBy(writer);
     await session.use(() => changes.exclusively(session.base, signal, async () => {
       const { deltaRows, deleted } = session.base.engine.info();
       // Another tab may have done it while this one waited for its turn.
-      if (deltaRows + deleted > 0 && session === this.#session) await this.#compact(session, changes.applied, signal);
+      if (deltaRows + deleted > 0 && session === this.#session) await this.#compact(writer, session, changes.applied, signal);
     }));
   }
 
-  async #compact(session: Session, applied: number, signal: AbortSignal): Promise<void> {
+  async #compact(writer: typeof Writer, session: Session, applied: number, signal: AbortSignal): Promise<void> {
     const { name, options } = this.#request;
     const kinds = !this.#database || options.storage === "memory" ? [] : (options.storage ?? (["opfs", "indexeddb"] as const));
     const total = session.base.engine.info();
@@ -342,22 +359,23 @@ export class Core {
     const staging = await openLocalPages(name, "staging", (total.totalPages + total.deltaRows) * 2 + 1024, kinds, () => undefined);
     try {
       const progress = (loaded: number, rows: number): void => this.#notify({ status: "compact", file: "index", loaded, total: rows });
-      const { opened, order } = await buildGeneration(session.base, await this.#builder(), staging.store, signal, progress);
+      const builder = await this.#modules.builder();
+      const { opened, order } = await writer.buildGeneration(session.base, builder, staging.store, signal, progress);
       const { generation } = opened.manifest;
       const target = await openLocalPages(name, generation, order.length, kinds, () => undefined);
       if (target.store instanceof MemoryStore && this.#database) {
         await target.close();
         throw new PywasmError("storage", "there is no storage for the compacted index");
       }
-      await placePages(order, staging.store, target.store);
+      await writer.placePages(order, staging.store, target.store);
       throwIfAborted(signal);
       const manifest = new TextEncoder().encode(opened.text).buffer as ArrayBuffer;
       await this.#database?.compacted({ generation, manifest, local: true }, applied);
       this.#local = true;
-      const changes = this.#newChanges();
+      const changes = this.#newChanges(writer);
       changes.applied = applied;
       // More changes will come where some have come.
-      await this.#adopt(await Engine.create(await this.#builder()), opened, { local: target, changes });
+      await this.#adopt(await Engine.create(builder), opened, { local: target, changes });
       this.#tell({ type: "generation" });
     } finally {
       await staging.close();
@@ -367,6 +385,7 @@ export class Core {
 
   async export(signal: AbortSignal): Promise<ExportedFile[]> {
     await this.compact(signal);
+    const { exportSite } = await this.#modules.writer();
     return this.#searching(({ base }) => exportSite(base, signal));
   }
 

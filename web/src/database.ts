@@ -77,6 +77,11 @@ export class Database {
     return (await keys.at(-1)) ?? 0;
   }
 
+  /** Whether the log has any entry. */
+  async hasChanges(): Promise<boolean> {
+    return (await this.#database.count("log")) > 0;
+  }
+
   /** Up to `limit` entries after number `after`. */
   async entries(after: number, limit: number): Promise<{ number: number; entry: LogEntry }[]> {
     const { store } = this.#database.transaction("log", "readonly");

@@ -45,8 +45,9 @@ export class PywasmError extends Error {
 
 /** Any thrown value as plain data for the other side; a foreign error keeps its message. */
 export function toPlain(error: unknown): PlainError {
-  if (error instanceof PywasmError) {
-    const { code, message, file, offset, expected } = error;
+  // By name: writer.js has a copy of the class.
+  if (error instanceof Error && error.name === "PywasmError") {
+    const { code, message, file, offset, expected } = error as PywasmError;
     return { code, message, ...(file !== undefined && { file }), ...(offset !== undefined && { offset }), ...(expected !== undefined && { expected }) };
   }
   if (error instanceof Error) {

@@ -6,6 +6,7 @@ import { Core } from "./core.ts";
 import { PywasmError, toPlain } from "./error.ts";
 import type { Answer, Host, HostEvent, ManifestDelivery, Method } from "./protocol.ts";
 import type { Results } from "./types.ts";
+import type * as Writer from "./writer.ts";
 
 export function createHost(): Host {
   const cores = new Map<number, Core>();
@@ -49,7 +50,8 @@ export function createHost(): Host {
       return answer(call, async (signal) => {
         const manifest = request.network ? manifestOf(index).promise : null;
         const builder = () => compileEngine(new URL(request.builderUrl ?? new URL("./builder.wasm", import.meta.url)));
-        const core = await Core.open(request, { search: module, builder }, manifest, (event) => notify({ kind: "progress", index, event }), signal);
+        const writer = () => loadWriter(new URL(request.writerUrl ?? new URL("./writer.js", import.meta.url)));
+        const core = await Core.open(request, { search: module, builder, writer }, manifest, (event) => notify({ kind: "progress", index, event }), signal);
         cores.set(index, core);
         return core.site;
       });
@@ -94,6 +96,18 @@ function invoke(core: Core, method: Method, args: unknown[], signal: AbortSignal
     case "compact": return core.compact(signal);
     case "export": return core.export(signal);
     case "clear": return core.clear();
+  }
+}
+
+/**
+ * The comments keep bundlers from resolving the import: the address is that of an asset. They are
+ * put back after minification (tsdown.config.ts).
+ */
+async function loadWriter({ href }: URL): Promise<typeof Writer> {
+  try {
+    return (await import(/* @vite-ignore */ /* webpackIgnore: true */ /* turbopackIgnore: true */ href)) as typeof Writer;
+  } catch (cause) {
+    throw new PywasmError("network", `${href} could not be loaded: ${String(cause)}`, { file: href, cause });
   }
 }
 

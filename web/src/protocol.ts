@@ -15,6 +15,8 @@ export interface OpenRequest {
   network: boolean;
   /** Where builder.wasm is, if not beside the worker's script. */
   builderUrl: string | null;
+  /** Where writer.js is, if not beside it. */
+  writerUrl: string | null;
 }
 
 /** A fetched manifest, or why there is none. */

@@ -33,6 +33,8 @@ export interface OpenOptions {
   wasmUrl?: string | URL;
   /** builder.wasm, loaded for changes and for an index of kind graph; default: beside engine.wasm. */
   builderUrl?: string | URL;
+  /** writer.js, the worker's part that changes and exports; default: beside worker.js. */
+  writerUrl?: string | URL;
   /** User Timing marks `pywasm:<stage>`; default false. */
   marks?: boolean;
 }

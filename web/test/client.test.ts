@@ -22,7 +22,9 @@ beforeAll(async () => {
 });
 afterAll(() => host.stop());
 
-const options = () => ({ thread: "inline", storage: "memory", wasmUrl } as const);
+// As it ships: with its own copies of the classes that worker.js has.
+const writerUrl = new URL("../../pywasm/_web/writer.js", import.meta.url);
+const options = () => ({ thread: "inline", storage: "memory", wasmUrl, writerUrl } as const);
 
 test("a site is opened by its address, its manifest or its page", async () => {
   for (const where of [address, `${address}manifest.json`, `${address}index.html?q=x#top`, new URL(address)]) {

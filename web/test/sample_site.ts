@@ -18,9 +18,9 @@ function compile(name: string): Promise<WebAssembly.Module> {
   return module;
 }
 
-/** The engine that ships, in both forms. */
+/** The engine that ships, in both forms, and what changes an index. */
 export async function modules(): Promise<Modules> {
-  return { search: await compile("engine.wasm"), builder: () => compile("builder.wasm") };
+  return { search: await compile("engine.wasm"), builder: () => compile("builder.wasm"), writer: () => import("../src/writer.ts") };
 }
 
 /** Numbers in [-0.5, 0.5) that are the same on every run. */
@@ -48,7 +48,7 @@ export function sampleRows(count: number, seed = 1): NewRow[] {
 
 export function request(name: string, options: OpenRequest["options"] = { storage: "memory" }, create = false): OpenRequest {
   return {
-    name, options, network: !name.startsWith("name:"), builderUrl: null,
+    name, options, network: !name.startsWith("name:"), builderUrl: null, writerUrl: null,
     create: create ? { dim: DIM, columns: { kind: "category", year: "number" } } : null,
   };
 }
