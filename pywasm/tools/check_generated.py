@@ -8,7 +8,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-GENERATORS = ("abi_codegen", "manifest_types", "unicode_tables")
+GENERATORS = ("abi_codegen", "manifest_types", "plan_types", "unicode_tables")
 
 
 def main() -> int:

@@ -1,0 +1,1 @@
+"""From a transformer encoder to a plan: kernels, weights and memory for the browser."""
