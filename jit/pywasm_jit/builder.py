@@ -90,6 +90,16 @@ class Builder:
             yield var
 
     @contextmanager
+    def let(self, name: str, value: Operand) -> Iterator[Expr]:
+        """A name for an i32: a loop of one iteration, which addresses can be folded around.
+
+        Write `with k.let("batch", row // seq) as batch:` where an index needs a quotient.
+        """
+        begin = const(value, "i32")
+        with self._loop(name, begin, begin + 1, True) as var:
+            yield var
+
+    @contextmanager
     def when(self, condition: Expr) -> Iterator[None]:
         outside, self._body = self._body, []
         yield

@@ -53,6 +53,11 @@ def interpret(
     _Run(kernel, buffers, extents, grid).body(kernel.body)
 
 
+def evaluate(expr: Expr, extents: Mapping[str, int]) -> int:
+    """An expression of extents and constants, such as the size of a grid."""
+    return int(_Run(Kernel("size", (), (), ()), {}, extents, None).eval(expr))
+
+
 class _Run:
     def __init__(
         self,
@@ -215,7 +220,7 @@ _FLOAT: dict[str, Callable[..., float]] = {
     "fma": fused_multiply_add,
     "abs": abs,
     "sqrt": lambda a: math.nan if a < 0 else math.sqrt(a),
-    "floor": lambda a: float(math.floor(a)) if math.isfinite(a) else a,
+    "floor": lambda a: math.copysign(math.floor(a), a) if math.isfinite(a) else a,
     "round": lambda a: math.copysign(round(a), a) if math.isfinite(a) else a,
     "to_f32": float,
     "as_f32": lambda a: struct.unpack("<f", struct.pack("<i", a))[0],

@@ -357,6 +357,7 @@ class For:
     vectors (parallel, a constant multiple of 4 iterations); `grid`: the outermost loop,
     parallel and from 0, which threads share: a call runs its iterations in [grid_begin, grid_end);
     the rest are WebGPU's axes.
+    A loop from x to x + 1 (`Builder.let`, `Schedule.fuse`) is a name for x: renderers make it one.
     """
 
     var: str
@@ -427,6 +428,11 @@ class Kernel:
 
     def with_body(self, body: Iterable[Stmt]) -> Kernel:
         return replace(self, body=tuple(body))
+
+
+def named_value(loop: For) -> Expr | None:
+    """x, of a loop from x to x + 1."""
+    return loop.begin if loop.end == op("add", loop.begin, 1) else None
 
 
 def loops(body: Iterable[Stmt]) -> Iterator[For]:

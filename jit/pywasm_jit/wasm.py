@@ -38,6 +38,7 @@ from pywasm_jit.ir import (
     Store,
     Var,
     loops,
+    named_value,
 )
 from pywasm_jit.poly import Poly
 from pywasm_jit.wasm_values import Address, Locals, Values
@@ -143,6 +144,8 @@ class _Function:
     def _loop(self, loop: For) -> None:
         if loop.mapping in ("unroll", "vector"):
             self._expand(loop)
+        elif named_value(loop) is not None and loop.mapping == "loop":
+            self._name(loop)
         elif loop.mapping in ("loop", "grid"):
             self._flush()
             self._run(loop)
@@ -167,6 +170,26 @@ class _Function:
                 self._env[loop.var] = p.constant(i)
                 self._body(loop.body)
         self._env.pop(loop.var, None)
+
+    def _name(self, loop: For) -> None:
+        """A loop of one iteration: a local, and a scope for the pointers that need it."""
+        begin = self._poly(loop.begin)
+        if not set(begin) - {()} or loop.var in self._env:
+            self._env[loop.var] = begin
+            self._body(loop.body)
+            self._env.pop(loop.var)
+            return
+        local = self._locals.fresh("i32")
+        self._flush()
+        self._assign(local, loop.begin)
+        outside = self._scope
+        self._variables[loop.var] = local
+        self._scope = scope = _Scope(outside, loop.var)
+        self._body(loop.body)
+        self._flush()
+        self._scope = outside
+        del self._variables[loop.var]
+        outside.code += scope.prologue + scope.code
 
     def _run(self, loop: For) -> None:
         local, end = self._locals.fresh("i32"), self._locals.fresh("i32")

@@ -129,11 +129,10 @@ class Values:
         return self._node("with lane", "v128", (vector, scalar), (self.kind(scalar), lane))
 
     def set_local(self, local: int, node: int) -> None:
-        self._roots.append(("set", (node,), local))
+        self._roots.append(("set", (self._number(node),), local))
 
     def store(self, dtype: str, address: Address, extra: int | None, node: int) -> None:
-        if dtype == "f16":
-            node = self._to_half(node)
+        node = self._to_half(node) if dtype == "f16" else self._number(node)
         args = (node,) if extra is None else (extra, node)
         self._roots.append(("store", args, (dtype, address)))
 
