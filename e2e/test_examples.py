@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from client import Client
 from host import Host
@@ -44,6 +45,25 @@ def finds(client: Client) -> None:
         except Exception:
             client.page.evaluate(TYPE, "")  # the page was still opening the index
     raise AssertionError(client.page.evaluate("() => document.body.innerText"))
+
+
+def expose(file: Path, opened: str, exposed: str) -> None:
+    """Edits a copy of an example so that the page's index is the global `index`."""
+    source = file.read_text("utf-8")
+    assert opened in source
+    file.write_text(source.replace(opened, exposed), "utf-8")
+
+
+def takes_changes(client: Client) -> None:
+    """Inserts a row and compacts: what only builder.wasm and writer.js can do."""
+    client.page.wait_for("globalThis.index !== undefined")
+    dim = client.page.evaluate("() => index.site.dim")
+    assert client.ids("quokka") == []
+    client.insert([{"id": "new", "vector": np.eye(dim)[0], "text": "a quokka"}])
+    assert client.ids("quokka") == ["new"]
+    client.call("compact")
+    assert client.status()["local"]
+    assert client.ids("quokka") == ["new"]
 
 
 def npm(folder: Path, *arguments: str) -> None:
@@ -88,16 +108,21 @@ def test_plain_script(
 
 @pytest.mark.parametrize("isolate", [True, False], ids=["isolated", "plain-host"])
 def test_cross_origin(
-    chromium: Browser, serve: Serve, docs_site: Path, tab: Tab, isolate: bool
+    chromium: Browser, serve: Serve, docs_site: Path, tab: Tab, tmp_path: Path, isolate: bool
 ) -> None:
     """Page on one origin, bundle and index on another."""
-    page = serve(EXAMPLES / "cross-origin")
+    folder = shutil.copytree(EXAMPLES / "cross-origin", tmp_path / "page")
+    expose(folder / "main.js", "const index =", "const index = globalThis.index =")
+    page = serve(folder)
     page.faults.isolate = isolate
     client = tab(chromium, page)
     other = serve(docs_site)
     client.load(f"/?site={other.url}/")
     finds(client)
     assert other.requests(r"worker\.js") and other.requests(r"engine\.wasm")
+    assert not other.requests(r"writer\.js") and not other.requests(r"builder\.wasm")
+    takes_changes(client)
+    assert other.requests(r"writer\.js") and other.requests(r"builder\.wasm")
 
 
 def test_strict_policy(
@@ -109,6 +134,7 @@ def test_strict_policy(
     start = html.index('<script type="module">') + len('<script type="module">')
     end = html.index("</script>")
     (site / "main.js").write_text(html[start:end])
+    expose(site / "main.js", "const index =", "const index = globalThis.index =")
     (site / "strict.html").write_text(html[: start - 1] + " src=main.js>" + html[end:])
     host = serve(site)
     policy = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; connect-src 'self'"
@@ -116,24 +142,30 @@ def test_strict_policy(
     client = tab(chromium, host)
     client.load("/strict.html")
     finds(client)
+    takes_changes(client)
 
 
 def test_vite(chromium: Browser, serve: Serve, docs_site: Path, tab: Tab) -> None:
     folder = project("vite")
+    expose(folder / "main.js", "const index =", "const index = globalThis.index =")
     shutil.rmtree(folder / "public", ignore_errors=True)
     shutil.copytree(docs_site, folder / "public" / "site")
     npm(folder, "run", "build")
     client = tab(chromium, serve(folder / "dist"))
     client.load("/index.html")
     finds(client)
+    takes_changes(client)
 
 
 @pytest.mark.timeout(900)
 def test_next(chromium: Browser, serve: Serve, docs_site: Path, tab: Tab) -> None:
     folder = project("next")
+    exposed = "opening.then((opened) => { setIndex(globalThis.index = opened); },"
+    expose(folder / "app" / "search.jsx", "opening.then(setIndex,", exposed)
     shutil.rmtree(folder / "public", ignore_errors=True)
     shutil.copytree(docs_site, folder / "public" / "site")
     npm(folder, "run", "build")
     client = tab(chromium, serve(folder / "out"))
     client.load("/index.html")
     finds(client)
+    takes_changes(client)

@@ -9,7 +9,7 @@ const shared = {
   clean: false,
   fixedExtension: false,
   hash: false,
-  deps: { alwaysBundle: ["comlink", "idb"], onlyBundle: false },
+  deps: { alwaysBundle: ["idb"], onlyBundle: false },
 } satisfies UserConfig;
 
 /**

@@ -4,13 +4,13 @@ import { dirname, join, normalize, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 
 const root = fileURLToPath(new URL("../src/", import.meta.url));
-const packages = { comlink: "*", idb: "*", "@langchain/core": "langchain.ts" };
+const packages = { idb: "*", "@langchain/core": "langchain.ts" };
 
 // Lower layers first; a file may import from its own layer and from those before it.
 const layers = [
   ["generated/*", "types.ts", "error.ts", "locks.ts", "compile.ts"],
   ["pages/*"],
-  ["messages.ts", "head.ts", "manifest.ts", "filter.ts", "fuse.ts", "highlight.ts", "recorder.ts", "columns.ts", "records.ts", "pack.ts", "empty.ts", "protocol.ts", "network.ts"],
+  ["messages.ts", "head.ts", "manifest.ts", "filter.ts", "fuse.ts", "highlight.ts", "recorder.ts", "columns.ts", "records.ts", "pack.ts", "empty.ts", "protocol.ts", "rpc.ts", "network.ts"],
   ["engine.ts", "builder.ts", "operation.ts", "base.ts", "database.ts", "budget.ts"],
   ["resident.ts", "fill.ts", "rows.ts", "searcher.ts", "changes.ts", "compact.ts", "export.ts"],
   ["writer.ts"],

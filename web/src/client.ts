@@ -1,6 +1,4 @@
 /** The library as a page sees it: `open` and class `Index`. The work is done in the worker. */
-import { transfer } from "comlink";
-
 import { compileEngine } from "./compile.ts";
 import { Connection } from "./connection.ts";
 import { aborted, fromPlain, PywasmError, throwIfAborted } from "./error.ts";
@@ -8,6 +6,7 @@ import { fetchManifest } from "./network.ts";
 import { forgetOffline, keepStored, registerOffline } from "./offline.ts";
 import { packRows } from "./pack.ts";
 import type { Answer, HostEvent, Method, OpenRequest } from "./protocol.ts";
+import { transfer } from "./rpc.ts";
 import type {
   CreateOptions, ExportedFile, NewRow, OpenOptions, Query, Results, Row, SearchOptions, Site, Status,
 } from "./types.ts";
@@ -96,7 +95,7 @@ export class Index {
   /** Adds rows, all or none; an id that exists is an error ("duplicate") unless `replace`. */
   async insert(rows: readonly NewRow[], options: { replace?: boolean; signal?: AbortSignal } = {}): Promise<void> {
     const packed = packRows(rows, this.site.dim, this.site.columns);
-    await this.#call("insert", [transfer(packed, [packed.vectors.buffer]), options.replace === true], { signal: options.signal });
+    await this.#call("insert", transfer([packed, options.replace === true], [packed.vectors.buffer]), { signal: options.signal });
   }
 
   /** Adds rows or puts them in place of the ones with the same ids. */

@@ -2,10 +2,9 @@
  * One worker and everything that can go wrong with it. All indexes of a page share it; it is
  * terminated with the last of them, which gives its memory back.
  */
-import { proxy, wrap } from "comlink";
-
 import { PywasmError } from "./error.ts";
 import type { Host, HostEvent } from "./protocol.ts";
+import { remoteHost } from "./rpc.ts";
 
 /** How long a worker that reported an error may take to answer before it counts as dead, ms. */
 const PING_MS = 3000;
@@ -66,8 +65,7 @@ export class Connection {
 
   static #worker(url: URL | null): Connection {
     const worker = spawn(url);
-    const remote = wrap<Host>(worker);
-    const host = remote as unknown as Host;
+    const host = remoteHost(worker);
     const lock = `pywasm-worker-${Math.random()}-${performance.timeOrigin}`;
     const connection = new Connection(host, () => worker.terminate());
     worker.addEventListener("error", (event) => {
@@ -76,7 +74,7 @@ export class Connection {
       connection.#die(new PywasmError("worker", `the worker could not be started from ${url?.href ?? "worker.js"}${message}`));
     });
     // Calls may follow at once: the worker takes messages in order.
-    void host.connect(lock, proxy(connection.#notify)).then(() => {
+    void host.connect(lock, connection.#notify).then(() => {
       connection.#running = true;
       watch(worker, host, lock, () => connection.#die(new PywasmError("worker", "the search worker ended unexpectedly; the next call starts it again")));
     });

@@ -1,10 +1,9 @@
 /** The worker's side of the protocol: numbers to indexes and calls, exceptions to answers. */
-import { transfer } from "comlink";
-
 import { compileEngine } from "./compile.ts";
 import { Core } from "./core.ts";
 import { PywasmError, toPlain } from "./error.ts";
 import type { Answer, Host, HostEvent, ManifestDelivery, Method } from "./protocol.ts";
+import { transfer } from "./rpc.ts";
 import type { Results } from "./types.ts";
 import type * as Writer from "./writer.ts";
 
@@ -49,8 +48,8 @@ export function createHost(): Host {
     open(index, request, module, call) {
       return answer(call, async (signal) => {
         const manifest = request.network ? manifestOf(index).promise : null;
-        const builder = () => compileEngine(new URL(request.builderUrl ?? new URL("./builder.wasm", import.meta.url)));
-        const writer = () => loadWriter(new URL(request.writerUrl ?? new URL("./writer.js", import.meta.url)));
+        const builder = () => compileEngine(absolute(request.builderUrl ?? new URL("./builder.wasm", import.meta.url)));
+        const writer = () => loadWriter(absolute(request.writerUrl ?? new URL("./writer.js", import.meta.url)));
         const core = await Core.open(request, { search: module, builder, writer }, manifest, (event) => notify({ kind: "progress", index, event }), signal);
         cores.set(index, core);
         return core.site;
@@ -97,6 +96,11 @@ function invoke(core: Core, method: Method, args: unknown[], signal: AbortSignal
     case "export": return core.export(signal);
     case "clear": return core.clear();
   }
+}
+
+/** Turbopack makes of `new URL` an address without an origin. */
+function absolute(url: string | URL): URL {
+  return new URL(url, location.href);
 }
 
 /**

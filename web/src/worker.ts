@@ -1,8 +1,7 @@
 /** The worker's entry. Imported by a page (`thread: "inline"`), it only offers createHost. */
-import { expose } from "comlink";
-
 import { createHost } from "./host.ts";
+import { serveHost, type WorkerScope } from "./rpc.ts";
 
 export { createHost };
 
-if (typeof document === "undefined" && typeof self !== "undefined" && "postMessage" in self) expose(createHost());
+if (typeof document === "undefined" && typeof self !== "undefined" && "postMessage" in self) serveHost(createHost(), self as unknown as WorkerScope);
