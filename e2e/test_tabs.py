@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from client import Client
-from host import Host
+from host import Host, prelude
 from sites import VectorSite
 from test_updates import unit
 
@@ -81,3 +81,37 @@ def test_leadership_moves(tabbed: Browser, host: Host, tab: Tab, vector_site: Ve
         assert set(follower.ids(query, k=5)) <= set(vector_site.nearest(query, 12))
     assert follower.ids("platypus") == ["new"]
     assert follower.status()["storage"]["tier"] == "opfs"
+
+
+# What is called twice at once in one tab: open and search.
+BOTH = """async ({ bundle, vector }) => {
+  const library = await import(bundle);
+  const ids = async () => {
+    const index = await library.open("/");
+    return (await index.search(new Float32Array(vector), { k: 5 })).hits.map(({ id }) => id);
+  };
+  return await Promise.all([ids(), ids()]);
+}"""
+SLOW_FILES = """const { createSyncAccessHandle } = FileSystemFileHandle.prototype;
+FileSystemFileHandle.prototype.createSyncAccessHandle = async function (...options) {
+  await new Promise((resolve) => setTimeout(resolve, 600));
+  return createSyncAccessHandle.apply(this, options);
+};"""
+
+
+def test_two_indexes_of_one_tab_without_a_site(
+    chromium: Browser, host: Host, tab: Tab, vector_site: VectorSite
+) -> None:
+    """One owns the files and takes its time to open them; the other, which can't fetch what it
+    does not find there, waits for it.
+    """
+    client = tab(chromium, host)
+    client.open("/")
+    client.wait_filled()
+    host.faults.down = lambda path: path.endswith((".bin", "manifest.json"))
+    host.faults.change[r"worker\.js$"] = prelude(SLOW_FILES)
+    client.load()
+    query = vector_site.queries[17]
+    bundle = f"{host.url}/pywasm/pywasm.js"
+    for found in client.page.evaluate(BOTH, {"bundle": bundle, "vector": query.tolist()}):
+        assert set(found) <= set(vector_site.nearest(query, 12))

@@ -29,16 +29,27 @@ export async function loadResident(base: Base, sections: readonly number[], prog
   const pageBytes = base.manifest.page_bytes;
   let absent = pager.bringNow(pages.sort((left, right) => left - right));
   let loaded = pages.length - absent.length;
-  progress(loaded * pageBytes, pages.length * pageBytes);
-  const { store } = pager;
-  for (let at = 0; store && at < absent.length; at += CHUNK) {
-    const chunk = absent.slice(at, at + CHUNK).filter((page) => store.has(page));
-    if (chunk.length === 0) continue;
-    await pager.bring(chunk);
-    loaded += chunk.length;
-    progress(loaded * pageBytes, pages.length * pageBytes);
-  }
-  absent = absent.filter((page) => !engine.present(page));
+  const tell = (): void => progress(loaded * pageBytes, pages.length * pageBytes);
+  tell();
+  const bringStored = async (): Promise<void> => {
+    const { store } = pager;
+    for (let at = 0; store && at < absent.length; at += CHUNK) {
+      const chunk = absent.slice(at, at + CHUNK).filter((page) => store.has(page));
+      if (chunk.length === 0) continue;
+      await pager.bring(chunk);
+      loaded += chunk.length;
+      tell();
+    }
+    absent = absent.filter((page) => !engine.present(page));
+  };
+  await bringStored();
   if (absent.length === 0) return;
-  await pager.stream(absent, () => progress(++loaded * pageBytes, pages.length * pageBytes));
+  try {
+    await pager.stream(absent, () => (loaded++, tell()));
+  } catch (error) {
+    // The tab that owns the files may have been opening them still.
+    absent = absent.filter((page) => !engine.present(page));
+    await bringStored();
+    if (absent.length > 0) throw error;
+  }
 }

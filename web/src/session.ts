@@ -28,7 +28,8 @@ export class Session implements VectorAccess {
   readonly budget: MemoryBudget;
   readonly fill: Fill;
   readonly http: HttpTier | null;
-  readonly #codes: Promise<void>;
+  readonly #loadCodes: () => Promise<void>;
+  #codes: Promise<void> | null = null;
   #local: LocalPages | null;
   /** Calls that use the engine now, plus one while the session is current. */
   #users = 1;
@@ -54,8 +55,8 @@ export class Session implements VectorAccess {
     });
     const info = engine.info();
     const sections = this.budget.fitting(residentSections(info), (section) => info.sections[section]!.pages * PAGE_BYTES);
-    this.#codes = loadResident(base, sections, (loaded, total) => events.progress({ status: "codes", file: "codes", loaded, total }));
-    this.#codes.catch(() => undefined);
+    this.#loadCodes = () => loadResident(base, sections, (loaded, total) => events.progress({ status: "codes", file: "codes", loaded, total }));
+    this.ready().catch(() => undefined);
     this.budget.apply();
   }
 
@@ -97,12 +98,15 @@ export class Session implements VectorAccess {
     const saveData = (navigator as { connection?: { saveData?: boolean } }).connection?.saveData === true;
     const complete = local.store.count >= this.base.totalPages;
     if (!complete && !(wanted ?? !saveData)) return;
-    void this.#codes.catch(() => undefined).then(() => this.fill.run());
+    void this.ready().catch(() => undefined).then(() => this.fill.run());
   }
 
-  /** When the codes that a vector search scans are in memory (where they fit). */
+  /** When the codes that a vector search scans are in memory (where they fit). What failed, the next search tries again. */
   ready(): Promise<void> {
-    return this.#codes;
+    return (this.#codes ??= this.#loadCodes().catch((error: unknown) => {
+      this.#codes = null;
+      throw error;
+    }));
   }
 
   maxPages(): number {

@@ -6,7 +6,7 @@ import { packRows } from "../src/pack.ts";
 import type { ManifestDelivery, OpenRequest } from "../src/protocol.ts";
 import type { NewRow, Results } from "../src/types.ts";
 import { buildSite, columns, DIM, modules, ignore, nearest, never, random, request, sampleRows, vector } from "./sample_site.ts";
-import { StaticHost } from "./static_host.ts";
+import { StaticHost, type Misbehaviour } from "./static_host.ts";
 
 const open: Core[] = [];
 afterEach(async () => {
@@ -29,8 +29,9 @@ describe("a built site over HTTP", () => {
     files = await buildSite(rows);
   });
 
-  async function visit(storage: OpenRequest["options"]["storage"] = "memory"): Promise<{ core: Core; host: StaticHost; address: string }> {
+  async function visit(storage: OpenRequest["options"]["storage"] = "memory", misbehaviour: Misbehaviour = {}): Promise<{ core: Core; host: StaticHost; address: string }> {
     const host = new StaticHost(new Map(files));
+    Object.assign(host.behaviour, misbehaviour);
     const address = (await host.start()).href;
     const core = await start(request(address, { storage, fill: false }), { bytes: files.get("manifest.json")!.slice().buffer });
     return { core, host, address };
@@ -60,6 +61,15 @@ describe("a built site over HTTP", () => {
     expect(partial).toHaveLength(1);
     expect(partial[0]!.hits.some(({ exact }) => !exact)).toBe(true);
     expect(final.hits.every(({ exact }) => exact)).toBe(true);
+    await host.stop();
+  });
+
+  test("a search that fails because the site can't be reached works when it can be again", async () => {
+    const { core, host } = await visit("memory", { fail: { status: 503, times: 100 } });
+    const query = rows[7]!.vector as Float32Array;
+    await expect(core.search(query, {}, never, ignore)).rejects.toMatchObject({ code: "network" });
+    delete host.behaviour.fail;
+    expect(idsOf(await core.search(query, {}, never, ignore))[0]).toBe("r7");
     await host.stop();
   });
 

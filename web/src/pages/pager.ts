@@ -127,12 +127,12 @@ export class Pager {
       if (tier === "indexeddb") spent = [...found.values()];
     }
     for (const page of pages) if (!arrived.has(page)) lacking.push(page);
-    for (const [page, bytes] of await this.#download(lacking, priority, { placing: true })) arrived.set(page, bytes);
+    for (const [page, bytes] of await this.#fetch(lacking, priority)) arrived.set(page, bytes);
     lacking = this.#place(arrived);
     for (const bytes of spent) (bytes.buffer as { transfer?(length: number): void }).transfer?.(0);
     if (lacking.length === 0) return;
     // Damaged in local storage: once more, from the site.
-    const lost = this.#place(await this.#download(lacking, priority, { placing: true }));
+    const lost = this.#place(await this.#fetch(lacking, priority));
     if (lost.length > 0) throw this.#corrupt(lost[0]!);
   }
 
@@ -224,6 +224,23 @@ export class Pager {
     if (fresh.length > 0) void this.#request(fresh, priority, most);
     await Promise.all(waiters.map(async ({ promise }, index) => arrived.set(pages[index]!, await promise)));
     return arrived;
+  }
+
+  /**
+   * Pages for the engine from the site; where it can't be reached, from local storage if that has
+   * learnt of them meanwhile: the tab that owns the files may have been opening them still.
+   */
+  async #fetch(pages: readonly number[], priority: Priority): Promise<Map<number, Uint8Array>> {
+    try {
+      return await this.#download(pages, priority, { placing: true });
+    } catch (error) {
+      const store = this.#store;
+      if (!store || !pages.every((page) => store.has(page))) throw error;
+      const found = await store.read(pages);
+      if (found.size < pages.length) throw error;
+      this.#count(store.tier, found.size);
+      return found;
+    }
   }
 
   /** Fetches pages; those that don't come, or come damaged twice, fail whoever waits for them. */
