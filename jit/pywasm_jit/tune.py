@@ -44,8 +44,8 @@ class Result:
 FIRST, KEEP = 3, 4  # samples at first; a quarter stays and is sampled twice as often
 FINALISTS, FINAL = 3, 9
 # A winner is faster than the default by more than this, and in this share of all pairs of samples
-# (0.85 of 9 x 9 pairs by chance: once in 150).
-MARGIN, SURE = 0.02, 0.85
+# (0.8 of 9 x 9 pairs by chance: once in 60).
+MARGIN, SURE = 0.02, 0.8
 
 
 def tune(
