@@ -24,7 +24,7 @@ class Machine:
         return [[self.sample(n) for _ in range(ask.samples)] for n in ask.candidates]
 
     def sample(self, n: int) -> float:
-        tail = 5.0 if self.rng.random() < 0.03 else 1.0
+        tail = 5.0 if self.rng.random() < 0.3 * self.noise else 1.0
         return self.truth[n] * (1 + self.rng.expovariate(1 / self.noise)) * tail
 
 
