@@ -71,6 +71,8 @@ class _Run:
         self.extents = extents
         self.grid = grid
         self.registers: dict[tuple[str, tuple[int, ...]], Number] = {}
+        # Values of a statement's operations: an expression used in many places is evaluated once.
+        self.known: dict[int, Number] = {}
         self.memory: dict[str, bytearray] = {}
         self.shapes: dict[str, list[int]] = {}
         for buffer in kernel.buffers:
@@ -86,6 +88,7 @@ class _Run:
 
     def body(self, body: tuple[Stmt, ...]) -> None:
         for stmt in body:
+            self.known.clear()
             match stmt:
                 case For():
                     self.loop(stmt)
@@ -137,7 +140,10 @@ class _Run:
                     raise self.error(f"{register.name}{list(place)} is read before it is set")
                 return self.registers[register.name, place]
             case Op(name, args):
-                return apply(name, expr.args[-1].value, [self.eval(arg) for arg in args])
+                if id(expr) not in self.known:
+                    values = [self.eval(arg) for arg in args]
+                    self.known[id(expr)] = apply(name, args[-1].value, values)
+                return self.known[id(expr)]
         raise self.error(f"{expr!r} is no expression")
 
     def index(self, index: tuple[Expr, ...]) -> tuple[int, ...]:

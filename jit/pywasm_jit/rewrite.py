@@ -25,22 +25,28 @@ from pywasm_jit.ir import (
 )
 
 
-def map_expr(expr: Expr, leaf: Callable[[Expr], Expr | None]) -> Expr:
+def map_expr(
+    expr: Expr, leaf: Callable[[Expr], Expr | None], done: dict[int, Expr] | None = None
+) -> Expr:
     """`expr` with every sub-expression for which `leaf` gives another one replaced by it.
 
-    Arithmetic is built anew by `op`, which folds what has become constant.
+    Arithmetic is built anew by `op`, which folds what has become constant. What is one object in
+    many places (`done`, by identity) stays one: activations share much.
     """
-    found = leaf(expr)
-    if found is not None:
-        return found
-    match expr:
-        case Load(buffer, index):
-            return Load(buffer, tuple(map_expr(part, leaf) for part in index))
-        case Get(register, index):
-            return Get(register, tuple(map_expr(part, leaf) for part in index))
-        case Op(name, args):
-            return op(name, *(map_expr(arg, leaf) for arg in args))
-    return expr
+    done = {} if done is None else done
+    found = done.get(id(expr)) or leaf(expr)
+    if found is None:
+        match expr:
+            case Load(buffer, index):
+                found = Load(buffer, tuple(map_expr(part, leaf, done) for part in index))
+            case Get(register, index):
+                found = Get(register, tuple(map_expr(part, leaf, done) for part in index))
+            case Op(name, args):
+                found = op(name, *(map_expr(arg, leaf, done) for arg in args))
+            case _:
+                found = expr
+    done[id(expr)] = found
+    return found
 
 
 def map_exprs(body: Iterable[Stmt], change: Callable[[Expr], Expr]) -> tuple[Stmt, ...]:

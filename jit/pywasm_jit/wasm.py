@@ -107,6 +107,8 @@ class _Function:
         self._lanes = _lane_registers(kernel)
         self._scope = _Scope(None, "")
         self._values = Values(self._locals, target.relaxed)
+        # Nodes of a statement's operations by identity: what is used in many places is made once.
+        self._known: dict[int, int] = {}
 
     def render(self, name: str) -> w.Function:
         self._body(self._kernel.body)
@@ -118,6 +120,7 @@ class _Function:
 
     def _body(self, body: Sequence[Stmt]) -> None:
         for stmt in body:
+            self._known.clear()
             match stmt:
                 case For():
                     self._loop(stmt)
@@ -138,6 +141,7 @@ class _Function:
                     raise KernelError("barriers are for GPUs")
 
     def _flush(self) -> None:
+        self._known.clear()
         self._scope.code += self._values.emit()
         self._values = Values(self._locals, self._target.relaxed)
 
@@ -315,13 +319,20 @@ class _Function:
                 return self._get(register, index)
             case Load(buffer, index):
                 return self._load(buffer, index)
-            case Op(name, args):
-                folded = self._poly(expr) if expr.value == "i32" and name in _LINEAR else None
-                if folded is not None and not any(_is_opaque(term) for term in folded):
-                    return self._index_value(folded)
-                nodes = [self._value(arg) for arg in args]
-                return self._values.op(name, args[-1].value, nodes)
+            case Op():
+                known = self._known.get(id(expr))
+                if known is None:
+                    known = self._known[id(expr)] = self._operation(expr)
+                return known
         raise KernelError(f"{expr!r} is no expression")
+
+    def _operation(self, expr: Op) -> int:
+        if expr.value == "i32" and expr.name in _LINEAR:
+            folded = self._poly(expr)
+            if not any(_is_opaque(term) for term in folded):
+                return self._index_value(folded)
+        nodes = [self._value(arg) for arg in expr.args]
+        return self._values.op(expr.name, expr.args[-1].value, nodes)
 
     def _index_value(self, index: Poly) -> int:
         """A polynomial of variables and extents as an i32, or as a vector of them."""
@@ -495,20 +506,21 @@ def _collect(body: Sequence[Stmt], variable: str, found: set[str]) -> None:
             case Set(register, index, expr):
                 if index and _mentions(index[-1], variable):
                     found.add(register.name)
-                _collect_reads(expr, variable, found)
+                _collect_reads(expr, variable, found, set())
             case Store(_, _, expr):
-                _collect_reads(expr, variable, found)
+                _collect_reads(expr, variable, found, set())
             case For(body=inside) | If(body=inside):
                 _collect(inside, variable, found)
 
 
-def _collect_reads(expr: Expr, variable: str, found: set[str]) -> None:
+def _collect_reads(expr: Expr, variable: str, found: set[str], seen: set[int]) -> None:
     match expr:
         case Get(register, index) if index and _mentions(index[-1], variable):
             found.add(register.name)
-        case Op(_, args):
+        case Op(_, args) if id(expr) not in seen:
+            seen.add(id(expr))
             for arg in args:
-                _collect_reads(arg, variable, found)
+                _collect_reads(arg, variable, found, seen)
 
 
 def _mentions(expr: Expr, variable: str) -> bool:
