@@ -33,13 +33,16 @@ struct Tables {
       at = first + ranges.varint();
       classes.push_back({first, at, static_cast<CharClass>(gap % 8)});
     }
-    ByteReader folds(kFoldBlob, sizeof kFoldBlob);
-    for (uint32_t last = 127; folds.left();) {
-      const uint32_t first = last + folds.varint();
-      const uint32_t count = folds.varint();
-      const uint32_t zigzag = folds.varint();
-      last = first + (count / 4 - 1) * (count % 4 == 1 ? 2 : 1);
-      runs.push_back({first, last, count % 4, first + ((zigzag >> 1) ^ -(zigzag & 1))});
+    ByteReader gaps(kFoldGaps, sizeof kFoldGaps), counts(kFoldCounts, sizeof kFoldCounts),
+        targets(kFoldTargets, sizeof kFoldTargets);
+    for (uint32_t last = 127, after = 0; gaps.left();) {
+      const uint32_t first = last + gaps.varint();
+      const uint32_t count = counts.varint(), zigzag = targets.varint();
+      const uint32_t mode = count % 4, step = mode == 1 ? 2 : 1;
+      const uint32_t target = after + ((zigzag >> 1) ^ -(zigzag & 1));
+      last = first + (count / 4 - 1) * step;
+      after = mode == 2 ? target : target + count / 4 * step;
+      runs.push_back({first, last, mode, target});
     }
     ByteReader texts(kFoldStringBlob, sizeof kFoldStringBlob);
     for (uint32_t code = 127; texts.left();) {
