@@ -51,7 +51,8 @@ export class Changes {
         if (entries.length === 0) return;
         await base.engine.makeComplete(this.#builder);
         for (const { number, entry } of entries) {
-          await apply(base, entry);
+          // Rows from before a deployment with another encoder stay in the log, and must not keep the index shut.
+          if (entry.op === "delete" || fits(base, entry.rows)) await apply(base, entry);
           this.applied = number;
         }
       }
@@ -61,6 +62,8 @@ export class Changes {
   /** Adds rows, all or none. */
   async insert(base: Base, rows: PackedRows, replace: boolean, signal: AbortSignal): Promise<void> {
     if (rows.ids.length === 0) return;
+    // The page packed them for the generation that it opened.
+    if (!fits(base, rows)) throw new PywasmError("argument", `rows: ${base.manifest.dim} dimensions expected, not ${rows.vectors.length / rows.ids.length}: the site has changed, open it again`);
     if (!replace) await refuseKnown(base, rows.ids, signal);
     const entries: LogEntry[] = [];
     for (let from = 0; from < rows.ids.length; from += BATCH) {
@@ -79,8 +82,9 @@ export class Changes {
   }
 
   async #commit(base: Base, entries: readonly LogEntry[], signal: AbortSignal): Promise<void> {
-    // Before the log: what it holds must be applied.
+    // Before the log: what it holds must be such as the engine takes, in every tab and at every later open.
     await base.engine.makeComplete(this.#builder);
+    for (const entry of entries) if (entry.op === "insert") check(base, entry.rows);
     throwIfAborted(signal);
     let last = 0;
     if (this.#database) {
@@ -108,15 +112,27 @@ export class Changes {
   }
 }
 
-/** Puts a logged change into the engine. Inserts always replace: duplicates were refused before logging. */
+/** Puts a logged change into the engine. */
 async function apply(base: Base, entry: LogEntry): Promise<void> {
-  if (entry.op === "delete") {
-    await base.run(PwOperation.Delete, encodeStrings(entry.ids));
-    return;
-  }
-  const { ids, vectors, texts, payloads, columns } = entry.rows;
+  if (entry.op === "delete") await base.run(PwOperation.Delete, encodeStrings(entry.ids));
+  else await base.run(PwOperation.Insert, insertion(base, entry.rows));
+}
+
+/** Throws what the engine has against the rows: it checks all of a batch when the operation begins, and changes nothing before its first step. */
+function check(base: Base, rows: PackedRows): void {
+  const { engine } = base;
+  engine.end(engine.begin(PwOperation.Insert, insertion(base, rows)));
+}
+
+/** The engine's message. Inserts always replace: duplicates were refused before logging. */
+function insertion(base: Base, { ids, vectors, texts, payloads, columns }: PackedRows): Uint8Array {
   const batch = { ids, vectors, dim: base.manifest.dim, texts, payloads, columns: base.columns.encode(columns, ids.length) };
-  await base.run(PwOperation.Insert, encodeRowBatch(batch, [1, 0]));
+  return encodeRowBatch(batch, [1, 0]);
+}
+
+/** Whether the vectors have the dimensions of the index. */
+function fits({ manifest }: Base, { ids, vectors }: PackedRows): boolean {
+  return vectors.length === ids.length * manifest.dim;
 }
 
 async function refuseKnown(base: Base, ids: readonly string[], signal: AbortSignal): Promise<void> {

@@ -192,6 +192,33 @@ describe("an index that lives in the browser", () => {
     expect((await core.status()).rows).toBe(5);
   });
 
+  test.each([
+    ["a zero vector", { vector: new Float32Array(DIM) }, /every component is zero/],
+    ["a vector out of range", { vector: new Float32Array(DIM).fill(1e20) }, /component 0 is 1e\+20/],
+    ["a long id", { id: "i".repeat(5000) }, /its id has 5000 bytes/],
+  ])("%s is refused before it is logged: the index opens again without that call's rows", async (what, wrong, message) => {
+    const core = await start(asked(what));
+    // More than one log entry holds, the wrong row in the last.
+    const rows = [...sampleRows(2100), { id: "wrong", vector: vector(random(8)), ...wrong }];
+    await expect(core.insert(pack(rows), false, never)).rejects.toMatchObject({ code: "argument", message: expect.stringMatching(message) });
+    expect((await core.status()).rows).toBe(0);
+    await core.close();
+    expect((await (await start(asked(what))).status()).rows).toBe(0);
+  });
+
+  test("logged rows of other dimensions, from before a deployment, don't keep the index shut", async () => {
+    const core = await start(asked("deployed"));
+    await core.insert(pack(sampleRows(5)), false, never);
+    await core.close();
+    const database = await Database.open(asked("deployed").name);
+    const old = packRows([{ id: "old", vector: vector(random(1), DIM * 2) }], DIM * 2, columns);
+    await database.append([{ op: "insert", rows: old }]);
+    database.close();
+    const again = await start(asked("deployed"));
+    expect((await again.status()).rows).toBe(5);
+    await expect(again.insert(old, false, never)).rejects.toMatchObject({ code: "argument", message: expect.stringContaining(`${DIM} dimensions expected, not ${DIM * 2}`) });
+  });
+
   test("two tabs see each other's changes", async () => {
     const one = await start(asked("tabs"));
     const two = await start(asked("tabs"));
