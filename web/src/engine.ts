@@ -170,10 +170,14 @@ export class Engine {
   fill(page: number, read: (target: Uint8Array) => boolean): "ok" | "busy" | "corrupt" | "absent" {
     const at = this.exports.pw_page_buffer(page);
     if (at === 0) return "busy";
-    if (!read(this.bytes.subarray(at, at + PAGE_BYTES))) {
-      this.exports.pw_page_abandon(page);
-      return "absent";
+    let came = false;
+    try {
+      came = read(this.bytes.subarray(at, at + PAGE_BYTES));
+    } finally {
+      // Else the slot would be taken for ever, also where a closed file makes `read` throw.
+      if (!came) this.exports.pw_page_abandon(page);
     }
+    if (!came) return "absent";
     const status = this.exports.pw_page_commit(page);
     if (status === PwStatus.PW_CORRUPT) return "corrupt";
     this.check(status);

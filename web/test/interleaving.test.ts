@@ -109,3 +109,16 @@ test.each(Array.from({ length: ORDERS }, (_, order) => order + 1))("order %i", a
   await Promise.all(started);
   expect(base.engine.info()).toMatchObject({ deltaRows: 1, deleted: 0 });
 });
+
+test("a read that throws gives its slot back: the page's section can still become resident", async () => {
+  const base = await lateBase(() => 0);
+  const [section] = residentSections(base.engine.info());
+  const page = base.engine.info().sections[section!]!.firstPage;
+  const closed = (): never => {
+    throw new DOMException("the file is closed", "InvalidStateError");
+  };
+  expect(() => base.fill(page, closed)).toThrow("the file is closed");
+  base.engine.makeResident(section!);
+  await base.pager.bring([page]);
+  expect(base.present(page)).toBe(true);
+});

@@ -87,6 +87,9 @@ test("neighbours come by one read; a damaged one is forgotten, an absent one lef
   expect([...sink.pages].sort()).toEqual([1, 2, 5]);
   expect(contiguous.has(3)).toBe(false);
   expect(pager.tally).toEqual({ pages: { memory: 3 }, corrupt: 1 });
+  // What is there is left as it is.
+  pager.bringPlaces(0, 8);
+  expect(reads).toHaveLength(4);
 });
 
 test("a page that two operations want is fetched once", async () => {

@@ -77,7 +77,7 @@ export class Pager {
     const store = this.#store;
     if (!store?.readNow) return;
     for (let page = first, last; page < first + count; page = last + 1) {
-      for (last = page; last < first + count && store.has(last); ) last++;
+      for (last = page; last < first + count && store.has(last) && !this.#sink.present(last); ) last++;
       if (last === page) continue;
       const damaged = this.#sink.fillPlaces(page, last - page, (target) => store.readNow?.(page, target) ?? false);
       for (const lost of damaged ?? []) this.#damaged(lost);
