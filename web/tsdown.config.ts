@@ -9,7 +9,6 @@ const shared = {
   clean: false,
   fixedExtension: false,
   hash: false,
-  deps: { alwaysBundle: ["idb"], onlyBundle: false },
 } satisfies UserConfig;
 
 /**

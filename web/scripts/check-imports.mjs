@@ -4,7 +4,7 @@ import { dirname, join, normalize, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 
 const root = fileURLToPath(new URL("../src/", import.meta.url));
-const packages = { idb: "*", "@langchain/core": "langchain.ts" };
+const packages = { "@langchain/core": "langchain.ts" };
 
 // Lower layers first; a file may import from its own layer and from those before it.
 const layers = [

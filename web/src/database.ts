@@ -2,9 +2,8 @@
  * What an index keeps beside its pages, in one IndexedDB database: which generation is current (its
  * manifest), the one to come, and the log of changes since the current one was built.
  */
-import { deleteDB, openDB, type DBSchema, type IDBPDatabase } from "idb";
-
 import type { PackedRows } from "./pack.ts";
+import { answer, deleteDatabase, finished, openDatabase } from "./pages/idb.ts";
 import type { CreateOptions } from "./types.ts";
 
 export type LogEntry = { op: "insert"; rows: PackedRows } | { op: "delete"; ids: string[] };
@@ -20,89 +19,90 @@ export interface Meta {
   full: { generation: string; at: number };
 }
 
-interface Schema extends DBSchema {
-  meta: { key: keyof Meta; value: Meta[keyof Meta] };
-  log: { key: number; value: LogEntry };
-}
-
 export class Database {
-  readonly #database: IDBPDatabase<Schema>;
+  readonly #database: IDBDatabase;
 
-  private constructor(database: IDBPDatabase<Schema>) {
+  private constructor(database: IDBDatabase) {
     this.#database = database;
   }
 
   static async open(index: string): Promise<Database> {
-    return new Database(await openDB<Schema>(databaseName(index), 1, {
-      upgrade(database) {
-        database.createObjectStore("meta");
-        database.createObjectStore("log", { autoIncrement: true });
-      },
-      // Another tab clears the index: let it.
-      blocking: (_current, _blocked, event) => (event.target as IDBDatabase).close(),
+    return new Database(await openDatabase(databaseName(index), (database) => {
+      database.createObjectStore("meta");
+      database.createObjectStore("log", { autoIncrement: true });
     }));
   }
 
   static async remove(index: string): Promise<void> {
-    await deleteDB(databaseName(index));
+    await deleteDatabase(databaseName(index));
   }
 
   async get<K extends keyof Meta>(key: K): Promise<Meta[K] | undefined> {
-    return (await this.#database.get("meta", key)) as Meta[K] | undefined;
+    return answer<Meta[K] | undefined>(this.#read("meta").get(key));
   }
 
   /** What open needs, in one transaction. */
   async start(): Promise<Partial<Meta>> {
-    const { store } = this.#database.transaction("meta", "readonly");
-    const [current, next, config, full] = await Promise.all([store.get("current"), store.get("next"), store.get("config"), store.get("full")]);
+    const store = this.#read("meta");
+    const [current, next, config, full] = await Promise.all((["current", "next", "config", "full"] as const).map((key) => answer<unknown>(store.get(key))));
     return { current, next, config, full } as Partial<Meta>;
   }
 
   async put<K extends keyof Meta>(key: K, value: Meta[K]): Promise<void> {
-    await this.#database.put("meta", value, key);
+    await this.#write("meta", {}, (meta) => meta.put(value, key));
   }
 
   /** `next` becomes `current`. */
   async advance(current: Meta["current"]): Promise<void> {
-    const transaction = this.#database.transaction("meta", "readwrite");
-    await Promise.all([transaction.store.put(current, "current"), transaction.store.delete("next"), transaction.done]);
+    await this.#write("meta", {}, (meta) => {
+      meta.put(current, "current");
+      meta.delete("next");
+    });
   }
 
   /** Appends entries, all or none, on disk when it returns; the answer is the last one's number. */
   async append(entries: readonly LogEntry[]): Promise<number> {
-    const transaction = this.#database.transaction("log", "readwrite", { durability: "strict" });
-    const keys = entries.map((entry) => transaction.store.add(entry));
-    for (const key of keys) key.catch(() => undefined);
-    await transaction.done;
-    return (await keys.at(-1)) ?? 0;
+    let last: IDBRequest<IDBValidKey> | undefined;
+    await this.#write("log", { durability: "strict" }, (log) => {
+      for (const entry of entries) last = log.add(entry);
+    });
+    return (last?.result as number | undefined) ?? 0;
   }
 
   /** Whether the log has any entry. */
   async hasChanges(): Promise<boolean> {
-    return (await this.#database.count("log")) > 0;
+    return (await answer(this.#read("log").count())) > 0;
   }
 
   /** Up to `limit` entries after number `after`. */
   async entries(after: number, limit: number): Promise<{ number: number; entry: LogEntry }[]> {
-    const { store } = this.#database.transaction("log", "readonly");
+    const log = this.#read("log");
     const range = IDBKeyRange.lowerBound(after, true);
-    const [numbers, values] = await Promise.all([store.getAllKeys(range, limit), store.getAll(range, limit)]);
-    return numbers.map((number, index) => ({ number, entry: values[index]! }));
+    const [numbers, values] = await Promise.all([answer(log.getAllKeys(range, limit)), answer<LogEntry[]>(log.getAll(range, limit))]);
+    return numbers.map((number, index) => ({ number: number as number, entry: values[index]! }));
   }
 
   /** Makes a compacted generation the current one and drops the part of the log that is in it. */
   async compacted(current: Meta["current"], upTo: number): Promise<void> {
     const transaction = this.#database.transaction(["meta", "log"], "readwrite", { durability: "strict" });
-    await Promise.all([
-      transaction.objectStore("meta").put(current, "current"),
-      transaction.objectStore("meta").delete("next"),
-      transaction.objectStore("log").delete(IDBKeyRange.upperBound(upTo)),
-      transaction.done,
-    ]);
+    transaction.objectStore("meta").put(current, "current");
+    transaction.objectStore("meta").delete("next");
+    transaction.objectStore("log").delete(IDBKeyRange.upperBound(upTo));
+    await finished(transaction);
   }
 
   close(): void {
     this.#database.close();
+  }
+
+  #read(name: "meta" | "log"): IDBObjectStore {
+    return this.#database.transaction(name, "readonly").objectStore(name);
+  }
+
+  async #write(name: "meta" | "log", options: IDBTransactionOptions, work: (store: IDBObjectStore) => void): Promise<void> {
+    const transaction = this.#database.transaction(name, "readwrite", options);
+    work(transaction.objectStore(name));
+    await finished(transaction);
   }
 }
 

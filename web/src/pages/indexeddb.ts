@@ -1,7 +1,6 @@
 /** Pages in IndexedDB: one database a generation, one transaction a step, neighbours by one getAll. */
-import { deleteDB, openDB, unwrap, type IDBPDatabase } from "idb";
-
 import { PageBitmap } from "./bitmap.ts";
+import { answer, deleteDatabase, finished, openDatabase } from "./idb.ts";
 import type { PageStore } from "./tier.ts";
 
 const STORE = "pages";
@@ -10,21 +9,18 @@ const BITMAP = -1;
 
 export class IndexedDbStore implements PageStore {
   readonly tier = "indexeddb";
-  readonly #database: IDBPDatabase;
+  readonly #database: IDBDatabase;
   readonly #present: PageBitmap;
   #dirty = false;
 
-  private constructor(database: IDBPDatabase, present: PageBitmap) {
+  private constructor(database: IDBDatabase, present: PageBitmap) {
     this.#database = database;
     this.#present = present;
   }
 
   static async open(index: string, generation: string, pages: number): Promise<IndexedDbStore> {
-    const database = await openDB(databaseName(index, generation), 1, {
-      upgrade: (fresh) => void fresh.createObjectStore(STORE),
-      blocking: (_current, _blocked, event) => (event.target as IDBDatabase).close(),
-    });
-    const stored = (await database.get(STORE, BITMAP)) as Uint8Array | undefined;
+    const database = await openDatabase(databaseName(index, generation), (fresh) => void fresh.createObjectStore(STORE));
+    const stored = await answer<Uint8Array | undefined>(database.transaction(STORE, "readonly").objectStore(STORE).get(BITMAP));
     return new IndexedDbStore(database, new PageBitmap(pages, stored ?? null));
   }
 
@@ -39,7 +35,7 @@ export class IndexedDbStore implements PageStore {
   /** Plain requests and one promise, settled by the last answer: the transaction's end would come an exchange later. */
   read(pages: readonly number[]): Promise<Map<number, Uint8Array>> {
     const found = new Map<number, Uint8Array>();
-    const transaction = unwrap(this.#database).transaction(STORE, "readonly");
+    const transaction = this.#database.transaction(STORE, "readonly");
     const store = transaction.objectStore(STORE);
     return new Promise((resolve, reject) => {
       let waiting = 0;
@@ -69,9 +65,9 @@ export class IndexedDbStore implements PageStore {
 
   async write(pages: ReadonlyMap<number, Uint8Array>): Promise<void> {
     const transaction = this.#database.transaction(STORE, "readwrite", { durability: "relaxed" });
-    // A failed put also fails the transaction, which is what is reported.
-    for (const [page, bytes] of pages) transaction.store.put(bytes, page).catch(() => undefined);
-    await transaction.done;
+    const store = transaction.objectStore(STORE);
+    for (const [page, bytes] of pages) store.put(bytes, page);
+    await finished(transaction);
     for (const page of pages.keys()) this.#present.set(page, true);
     this.#dirty = true;
   }
@@ -84,11 +80,17 @@ export class IndexedDbStore implements PageStore {
   async flush(): Promise<void> {
     if (!this.#dirty) return;
     this.#dirty = false;
-    await this.#database.put(STORE, this.#present.bytes, BITMAP);
+    await this.#putBitmap();
+  }
+
+  async #putBitmap(): Promise<void> {
+    const transaction = this.#database.transaction(STORE, "readwrite");
+    transaction.objectStore(STORE).put(this.#present.bytes, BITMAP);
+    await finished(transaction);
   }
 
   close(): void {
-    if (this.#dirty) void this.#database.put(STORE, this.#present.bytes, BITMAP).catch(() => undefined);
+    if (this.#dirty) void this.#putBitmap().catch(() => undefined);
     this.#database.close();  // after the transactions that are running
   }
 }
@@ -117,5 +119,5 @@ export async function indexedDbGenerations(index: string): Promise<string[]> {
 }
 
 export async function removeIndexedDbGeneration(index: string, generation: string): Promise<void> {
-  await deleteDB(databaseName(index, generation));
+  await deleteDatabase(databaseName(index, generation));
 }
