@@ -11,9 +11,13 @@ from pywasm.manifest import FileInfo, Manifest
 from pywasm.shards import replace_file
 
 BUNDLE = Path(__file__).with_name("_web")
+VERSION_DIGITS = 16  # of the SHA-256 in an address
 _PAGE = "index.html"
 _AT_TOP = {_PAGE, "sw.js"}  # the page, and the service worker, whose scope is its own folder
 _OURS = b"pywasm/demo/demo.js"  # what only a page of ours loads
+# Where pywasm.js and the page name the two files that every visit loads.
+_LOADED = re.compile(rb"(?<=/)(worker\.js|engine\.wasm)(?=[\"'`])")
+_LOADERS = {"pywasm.js", _PAGE}
 
 
 def copy_bundle(
@@ -21,7 +25,9 @@ def copy_bundle(
 ) -> list[FileInfo]:
     """Copies what changed and removes what only the build before had. Files by name.
 
-    A page that somebody put in the place of ours stays.
+    Worker and engine are named with a hash of their content (`worker.js?v=...`), so that a host
+    may have browsers keep them without asking again. A page that somebody put in the place of
+    ours stays.
     """
     recorded = {asset.file: asset.sha256 for asset in previous.assets} if previous else {}
     assets = []
@@ -29,6 +35,8 @@ def copy_bundle(
         name = source.relative_to(BUNDLE).as_posix()
         target = site / (name if name in _AT_TOP else f"pywasm/{name}")
         data = source.read_bytes()
+        if name in _LOADERS:
+            data = _LOADED.sub(_with_version, data)
         file = target.relative_to(site).as_posix()
         if name == _PAGE:
             data = _page(data, title, language)
@@ -54,6 +62,11 @@ def _bundle_files() -> list[Path]:
             "pywasm, or build the index alone with --no-bundle"
         )
     return sorted(file for file in BUNDLE.rglob("*") if file.is_file())
+
+
+def _with_version(name: re.Match[bytes]) -> bytes:
+    digest = hashlib.sha256((BUNDLE / name[0].decode()).read_bytes()).hexdigest()
+    return name[0] + f"?v={digest[:VERSION_DIGITS]}".encode()
 
 
 def _page(template: bytes, title: str, language: str) -> bytes:

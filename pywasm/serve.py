@@ -1,11 +1,12 @@
 """A static server for a built site, with the headers that a good host would send.
 
 Cross-origin isolation (COOP, COEP), byte ranges (RFC 9110 section 14, one range a request), gzip
-of text and code but never of a range, ETags, and caching: what is named by its content for ever,
-manifest.json and pages revalidated each time.
+of text and code but never of a range, ETags, and caching: what is named by its content (in the
+path, or by ?v=) for ever, manifest.json and pages revalidated each time.
 """
 
 import gzip
+import hashlib
 import mimetypes
 import re
 import socket
@@ -51,6 +52,8 @@ _HEADERS = {
     "X-Content-Type-Options": "nosniff",
 }
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+_VERSION = re.compile(r"[0-9a-f]{16,64}")
+_FOR_EVER = "public, max-age=31536000, immutable"
 _HASHED = re.compile(r"^data/.*\.bin$|[.-][0-9a-f]{8,}\.\w+$")
 
 
@@ -76,6 +79,10 @@ def _respond(root: Path, request: Request) -> Response:
     state = file.stat()
     etag = f'"{state.st_size:x}-{state.st_mtime_ns:x}"'
     headers = {**_HEADERS, "Cache-Control": cache_control(relative)}
+    version = request.query_params.get("v", "")
+    # Asked for by another hash, the file is of another build than whoever asks.
+    if _VERSION.fullmatch(version) and _sha256(file, state.st_mtime_ns).startswith(version):
+        headers["Cache-Control"] = _FOR_EVER
     kind = _TYPES.get(file.suffix.lower()) or mimetypes.guess_type(file.name)[0]
     kind = kind or "application/octet-stream"
 
@@ -119,7 +126,7 @@ def find_file(root: Path, path: str) -> Path | None:
 def cache_control(path: str) -> str:
     """Files whose name is a hash of their content never change."""
     if _HASHED.search(path):
-        return "public, max-age=31536000, immutable"
+        return _FOR_EVER
     return "no-cache"
 
 
@@ -146,6 +153,12 @@ def _read(file: Path, first: int, end: int) -> bytes:
     with file.open("rb") as stream:
         stream.seek(first)
         return stream.read(end - first)
+
+
+@lru_cache(maxsize=64)
+def _sha256(file: Path, mtime_ns: int) -> str:
+    """Computed once for each state of a file."""
+    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 @lru_cache(maxsize=64)

@@ -1,6 +1,7 @@
 """Whole builds: the same bytes, only what changed embedded, interruptions, bad input."""
 
 import base64
+import hashlib
 import json
 import os
 import signal
@@ -379,6 +380,35 @@ def test_the_page_carries_the_title_and_stays_when_it_is_ones_own(
     assert (site / "index.html").read_text() == "my own"
     assert "a page of your own" in str(result["warnings"])
     assert not (site / "sw.js").exists()
+    assert verify_site(site, 0, quiet)["problems"] == []
+
+
+def test_worker_and_engine_are_addressed_by_their_content(
+    tmp_path: Path, quiet: Reporter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = tmp_path / "bundle"
+    bundle.mkdir()
+    link = '<html lang="en"><title>Search</title><link href="pywasm/engine.wasm" as="fetch">'
+    (bundle / "index.html").write_text(link)
+    (bundle / "worker.js").write_text('new URL("./worker.js")')
+    (bundle / "engine.wasm").write_bytes(b"\0asm")
+    library = "new URL(`./worker.js`,import.meta.url),new URL(`./engine.wasm`,import.meta.url)"
+    (bundle / "pywasm.js").write_text(library + '//my-worker.js "b/engine.wasm.map"')
+    monkeypatch.setattr("pywasm.assets.BUNDLE", bundle)
+    np.save(tmp_path / "v.npy", vectors_of(20))
+    site = tmp_path / "site"
+    build_site(BuildOptions(tmp_path / "v.npy", site), quiet)
+    engine, worker = (
+        f"{name}?v={hashlib.sha256((bundle / name).read_bytes()).hexdigest()[:16]}"
+        for name in ("engine.wasm", "worker.js")
+    )
+    assert (site / "pywasm" / "pywasm.js").read_text() == (
+        f"new URL(`./{worker}`,import.meta.url),new URL(`./{engine}`,import.meta.url)"
+        '//my-worker.js "b/engine.wasm.map"'
+    )
+    assert f'href="pywasm/{engine}"' in (site / "index.html").read_text()
+    # What names itself can't hold its own hash.
+    assert (site / "pywasm" / "worker.js").read_text() == 'new URL("./worker.js")'
     assert verify_site(site, 0, quiet)["problems"] == []
 
 

@@ -1,6 +1,7 @@
 """The static server: ranges, compression, caching, isolation."""
 
 import gzip
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -127,6 +128,19 @@ def test_nothing_outside_and_nothing_missing(client: TestClient, path: str) -> N
 )
 def test_only_what_is_named_by_its_content_is_kept_for_ever(path: str, forever: bool) -> None:
     assert ("immutable" in cache_control(path)) == forever
+
+
+def test_an_address_with_the_hash_of_its_content_is_kept_for_ever(client: TestClient) -> None:
+    digest = hashlib.sha256(b"\0asm" + bytes(2000)).hexdigest()
+
+    def control(version: str) -> str:
+        return client.get(f"/pywasm/engine.wasm?v={version}").headers["cache-control"]
+
+    assert "immutable" in control(digest[:16])
+    assert "immutable" in control(digest)
+    # Of another build, or too short to mean anything.
+    assert control("0" * 16) == "no-cache"
+    assert control(digest[:4]) == control("") == "no-cache"
 
 
 def test_parse_range_of_an_empty_file() -> None:

@@ -10,11 +10,11 @@ const packages = { "@langchain/core": "langchain.ts" };
 const layers = [
   ["generated/*", "types.ts", "error.ts", "locks.ts", "compile.ts"],
   ["pages/*"],
-  ["messages.ts", "head.ts", "manifest.ts", "filter.ts", "fuse.ts", "highlight.ts", "recorder.ts", "columns.ts", "records.ts", "pack.ts", "empty.ts", "protocol.ts", "rpc.ts", "network.ts"],
+  ["messages.ts", "head.ts", "manifest.ts", "filter.ts", "fuse.ts", "highlight.ts", "recorder.ts", "columns.ts", "records.ts", "pack.ts", "empty.ts", "stored.ts", "protocol.ts", "rpc.ts", "network.ts"],
   ["engine.ts", "builder.ts", "operation.ts", "base.ts", "database.ts", "budget.ts"],
   ["resident.ts", "fill.ts", "rows.ts", "searcher.ts", "changes.ts", "compact.ts", "export.ts"],
   ["writer.ts"],
-  ["session.ts", "status.ts", "core.ts", "host.ts", "worker.ts"],
+  ["early.ts", "session.ts", "status.ts", "core.ts", "host.ts", "worker.ts"],
   ["offline.ts", "connection.ts", "client.ts", "pywasm.ts"],
   ["langchain.ts"],
   ["sw.ts"],

@@ -5,6 +5,7 @@ import { aborted, fromPlain, PywasmError, throwIfAborted } from "./error.ts";
 import { fetchManifest } from "./network.ts";
 import { forgetOffline, keepStored, registerOffline } from "./offline.ts";
 import { packRows } from "./pack.ts";
+import { readHint } from "./stored.ts";
 import type { Answer, HostEvent, Method, OpenRequest } from "./protocol.ts";
 import { transfer } from "./rpc.ts";
 import type {
@@ -16,11 +17,16 @@ const connections = new Map<string, { connection: Promise<Connection>; users: nu
 /** By index number: ends what its open() listens to. */
 const listening = new Map<number, () => void>();
 let lastNumber = 0;
+/** With the index stored here the site's manifest is asked for when it is open, at the latest after this time, ms. */
+const ASK_MS = 150;
 
 /** Opens the site at `siteUrl`: its address, with or without "manifest.json" at the end. */
 export function open(siteUrl: string | URL, options: OpenOptions = {}): Promise<Index> {
   return Index.open(siteUrl, options);
 }
+
+/** What open asks for; what is stored is looked up each time. */
+type Request = Omit<OpenRequest, "hint">;
 
 /** What a call needs beside its arguments. */
 interface CallOptions {
@@ -32,12 +38,12 @@ export class Index {
   /** What the site's builder said of it. */
   site: Site;
   readonly #number: number;
-  readonly #request: OpenRequest;
+  readonly #request: Request;
   readonly #options: OpenOptions;
   #connection: Promise<Connection> | null;
   #closed = false;
 
-  private constructor(number: number, request: OpenRequest, options: OpenOptions, connection: Promise<Connection>, site: Site) {
+  private constructor(number: number, request: Request, options: OpenOptions, connection: Promise<Connection>, site: Site) {
     this.#number = number;
     this.#request = request;
     this.#options = options;
@@ -60,7 +66,7 @@ export class Index {
     return Index.#open({ name: `name:${name}`, options: coreOptions(options), create, network: false, ...addresses(options) }, options);
   }
 
-  static async #open(request: OpenRequest, options: OpenOptions): Promise<Index> {
+  static async #open(request: Request, options: OpenOptions): Promise<Index> {
     throwIfAborted(options.signal);
     const number = ++lastNumber;
     const connection = connect(options);
@@ -197,12 +203,12 @@ export class Index {
   }
 }
 
-async function openIn(connecting: Promise<Connection>, number: number, request: OpenRequest, options: OpenOptions): Promise<Site> {
+async function openIn(connecting: Promise<Connection>, number: number, request: Request, options: OpenOptions): Promise<Site> {
   const wasmUrl = new URL(options.wasmUrl ?? new URL("./engine.wasm", import.meta.url), location.href);
-  // All three at once: the worker's script, the engine, the manifest.
+  // All at once: the worker's script, the engine, what is stored here.
   const compiling = compileEngine(wasmUrl);
-  const manifest = request.network ? fetchManifest(new URL(request.name), "default", options.signal) : null;
   compiling.catch(() => undefined);
+  const reading = options.storage === "memory" ? null : readHint(request.name);
   const connection = await connecting;
   const { onProgress } = options;
   const call = ++lastNumber;
@@ -213,9 +219,26 @@ async function openIn(connecting: Promise<Connection>, number: number, request: 
       if (options.offline && event.event.status === "ready") void keepStored();
     });
   }
+  const hint = await reading;
+  const deliver = (): void => void fetchManifest(new URL(request.name), "default", options.signal).then((delivery) => connection.host.manifest(number, delivery));
+  // What is stored is used at once; whether the site has changed is asked out of its way, but for a device on which that takes long.
+  const asking = request.network ? once(deliver) : () => undefined;
+  if (hint) setTimeout(asking, ASK_MS);
+  else asking();
   const module = await compiling;
-  void manifest?.then((delivery) => connection.host.manifest(number, delivery));
-  return settle(connection, call, options.signal, connection.host.open(number, request, module, call));
+  try {
+    return await settle(connection, call, options.signal, connection.host.open(number, { ...request, hint }, module, call));
+  } finally {
+    asking();
+  }
+}
+
+function once(work: () => void): () => void {
+  let done = false;
+  return () => {
+    if (!done) work();
+    done = true;
+  };
 }
 
 /** Waits for an answer, its abort or the worker's death, whichever comes first. */

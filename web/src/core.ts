@@ -2,6 +2,7 @@
 import type { Base } from "./base.ts";
 import type { Changes } from "./changes.ts";
 import { Database, type Meta } from "./database.ts";
+import { Early } from "./early.ts";
 import { Engine } from "./engine.ts";
 import { fromPlain, PywasmError, throwIfAborted } from "./error.ts";
 import { describeSite, parseManifest, type Opened } from "./manifest.ts";
@@ -13,7 +14,7 @@ import { fetchManifest } from "./network.ts";
 import type { ManifestDelivery, OpenRequest } from "./protocol.ts";
 import { getRows, rowsFrom } from "./rows.ts";
 import { search, similar, type PlainSearchOptions, type SearchContext } from "./searcher.ts";
-import { Session } from "./session.ts";
+import { Session, storageKinds } from "./session.ts";
 import { statusOf } from "./status.ts";
 import type { ExportedFile, ProgressEvent, Query, Results, Row, Site, Status } from "./types.ts";
 import type * as Writer from "./writer.ts";
@@ -49,7 +50,8 @@ export class Core {
   readonly #request: OpenRequest;
   readonly #modules: Modules;
   readonly #notify: (event: ProgressEvent) => void;
-  readonly #database: Database | null;
+  /** Null until it is open, and where there is none (denied, or not wanted). */
+  #database: Database | null = null;
   readonly #channel: BroadcastChannel;
   /** The log as far as the session has it; null while there was nothing in it. */
   #changes: Changes | null = null;
@@ -64,10 +66,9 @@ export class Core {
   #closed = false;
   #compactTimer: ReturnType<typeof setTimeout> | undefined;
 
-  private constructor(request: OpenRequest, modules: Modules, database: Database | null, notify: (event: ProgressEvent) => void) {
+  private constructor(request: OpenRequest, modules: Modules, notify: (event: ProgressEvent) => void) {
     this.#request = request;
     this.#modules = modules;
-    this.#database = database;
     this.#notify = notify;
     this.#channel = new BroadcastChannel(`pywasm ${request.name}`);
     this.#channel.addEventListener("message", ({ data }: MessageEvent<Message>) => void this.#hear(data).catch(() => undefined));
@@ -79,10 +80,9 @@ export class Core {
   ): Promise<Core> {
     // Without IndexedDB (denied, or not wanted) nothing outlives the page, and everything else works.
     const opening = request.options.storage === "memory" ? null : Database.open(request.name).catch(() => null);
-    const engine = await Engine.create(modules.search);
-    const core = new Core(request, modules, await opening, notify);
+    const core = new Core(request, modules, notify);
     try {
-      await core.#start(engine, delivery, signal);
+      await core.#start(opening, delivery, signal);
     } catch (error) {
       await core.close();
       throw error;
@@ -92,8 +92,27 @@ export class Core {
 
   // --- opening
 
-  async #start(engine: Engine, delivery: Promise<ManifestDelivery> | null, signal: AbortSignal): Promise<void> {
-    const stored = (await this.#database?.start()) ?? {};
+  async #start(opening: Promise<Database | null> | null, delivery: Promise<ManifestDelivery> | null, signal: AbortSignal): Promise<void> {
+    const reading = opening?.then((database) => {
+      this.#database = database;
+      return database?.start();
+    });
+    reading?.catch(() => undefined);
+    const { name, options, hint } = this.#request;
+    const early = opening && hint ? new Early(name, hint, storageKinds(options)) : null;
+    try {
+      const engine = await Engine.create(this.#modules.search);
+      early?.parse((manifest) => this.#parse(engine, manifest));
+      await this.#continue(engine, (await reading) ?? { logged: 0 }, early, delivery, signal);
+    } finally {
+      early?.leave();
+    }
+  }
+
+  /** Opens what `stored` says; `early`: what has been begun of it. */
+  async #continue(
+    engine: Engine, stored: StoredMeta, early: Early | null, delivery: Promise<ManifestDelivery> | null, signal: AbortSignal,
+  ): Promise<void> {
     const { create } = this.#request;
     if (create) {
       if (stored.config && stored.config.dim !== create.dim) {
@@ -104,27 +123,31 @@ export class Core {
       throw new PywasmError("argument", `this browser has no index ${JSON.stringify(this.#request.name.slice("name:".length))}; Index.create makes one`);
     }
     this.#config = stored.config ?? create;
-    const opened = await this.#choose(engine, stored, delivery);
+    const opened = await this.#choose(engine, stored, early, delivery);
     throwIfAborted(signal);
-    await this.#adopt(engine, opened, { full: stored.full });
-    await this.#catchUp();
+    await this.#adopt(engine, opened, { full: stored.full, local: early?.take(opened?.manifest.generation) });
+    const caughtUp = this.#catchUp();
+    // Nothing is waited for where nothing was logged: what another tab changes now comes in a moment.
+    if (stored.logged > 0) await caughtUp;
+    else caughtUp.catch(() => undefined);
     this.#notify({ status: "open", file: "manifest.json", loaded: 1, total: 1 });
     // The first search comes first.
     void delivery?.then(async (arrived) => (await settled(), this.#compare(arrived))).catch(() => undefined);
   }
 
   /** The stored generation at once; the site's where none is stored, or where a newer one is known. */
-  async #choose(engine: Engine, { current, next }: StoredMeta, delivery: Promise<ManifestDelivery> | null): Promise<Opened | null> {
+  async #choose(engine: Engine, { current, next }: StoredMeta, early: Early | null, delivery: Promise<ManifestDelivery> | null): Promise<Opened | null> {
+    const known = early?.opened(current?.generation);
     if (current?.local && current.manifest) {
       this.#local = true;
-      return this.#parse(engine, current.manifest);
+      return known ?? this.#parse(engine, current.manifest);
     }
     if (current?.manifest && delivery) {
       const late = new Promise<null>((resolve) => setTimeout(() => resolve(null), UPDATE_PATIENCE_MS));
       const newer = next ? await Promise.race([delivery, late]) : null;
       if (!newer || "error" in newer) {
         try {
-          return this.#parse(engine, current.manifest);
+          return known ?? this.#parse(engine, current.manifest);
         } catch {
           // What was stored is damaged: as if nothing were.
         }
@@ -164,7 +187,7 @@ export class Core {
   }
 
   /** Opens `opened` (null: an index that is all changes) and makes it the session that calls use. */
-  async #adopt(engine: Engine, opened: Opened | null, known: { full?: Meta["full"] | undefined; local?: LocalPages; changes?: Changes } = {}): Promise<void> {
+  async #adopt(engine: Engine, opened: Opened | null, known: { full?: Meta["full"] | undefined; local?: LocalPages | Promise<LocalPages> | undefined; changes?: Changes } = {}): Promise<void> {
     const { name, options } = this.#request;
     let head: Uint8Array<ArrayBuffer>;
     if (opened) head = opened.head;
@@ -353,16 +376,16 @@ export class Core {
 
   async #compact(writer: typeof Writer, session: Session, applied: number, signal: AbortSignal): Promise<void> {
     const { name, options } = this.#request;
-    const kinds = !this.#database || options.storage === "memory" ? [] : (options.storage ?? (["opfs", "indexeddb"] as const));
+    const kinds = this.#database ? storageKinds(options) : [];
     const total = session.base.engine.info();
     // Room for more pages than the new generation can have: only the staging's bitmap depends on it.
-    const staging = await openLocalPages(name, "staging", (total.totalPages + total.deltaRows) * 2 + 1024, kinds, () => undefined);
+    const staging = await openLocalPages(name, "staging", (total.totalPages + total.deltaRows) * 2 + 1024, kinds);
     try {
       const progress = (loaded: number, rows: number): void => this.#notify({ status: "compact", file: "index", loaded, total: rows });
       const builder = await this.#modules.builder();
       const { opened, order } = await writer.buildGeneration(session.base, builder, staging.store, signal, progress);
       const { generation } = opened.manifest;
-      const target = await openLocalPages(name, generation, order.length, kinds, () => undefined);
+      const target = await openLocalPages(name, generation, order.length, kinds);
       if (target.store instanceof MemoryStore && this.#database) {
         await target.close();
         throw new PywasmError("storage", "there is no storage for the compacted index");

@@ -4,20 +4,11 @@
  */
 import type { PackedRows } from "./pack.ts";
 import { answer, deleteDatabase, finished, openDatabase } from "./pages/idb.ts";
-import type { CreateOptions } from "./types.ts";
+import { databaseName, type Meta } from "./stored.ts";
+
+export type { Meta };
 
 export type LogEntry = { op: "insert"; rows: PackedRows } | { op: "delete"; ids: string[] };
-
-export interface Meta {
-  /** The generation in use. `manifest`: manifest.json's bytes; null for an index that is still all log. */
-  current: { generation: string; manifest: ArrayBuffer | null; local: boolean };
-  /** What the site serves now, for the next open. */
-  next: { generation: string; manifest: ArrayBuffer };
-  /** How Index.create was called. */
-  config: Pick<CreateOptions, "dim" | "metric" | "dtype" | "columns">;
-  /** The generation whose fill the quota stopped, and when (ms since 1970). */
-  full: { generation: string; at: number };
-}
 
 export class Database {
   readonly #database: IDBDatabase;
@@ -41,11 +32,15 @@ export class Database {
     return answer<Meta[K] | undefined>(this.#read("meta").get(key));
   }
 
-  /** What open needs, in one transaction. */
-  async start(): Promise<Partial<Meta>> {
-    const store = this.#read("meta");
-    const [current, next, config, full] = await Promise.all((["current", "next", "config", "full"] as const).map((key) => answer<unknown>(store.get(key))));
-    return { current, next, config, full } as Partial<Meta>;
+  /** What open needs, in one transaction; `logged`: how many entries the log has. */
+  async start(): Promise<Partial<Meta> & { logged: number }> {
+    const transaction = this.#database.transaction(["meta", "log"], "readonly");
+    const meta = transaction.objectStore("meta");
+    const [logged, current, next, config, full] = await Promise.all([
+      answer(transaction.objectStore("log").count()),
+      ...(["current", "next", "config", "full"] as const).map((key) => answer<unknown>(meta.get(key))),
+    ]);
+    return { current, next, config, full, logged } as Partial<Meta> & { logged: number };
   }
 
   async put<K extends keyof Meta>(key: K, value: Meta[K]): Promise<void> {
@@ -104,8 +99,4 @@ export class Database {
     work(transaction.objectStore(name));
     await finished(transaction);
   }
-}
-
-function databaseName(index: string): string {
-  return `pywasm ${index}`;
 }

@@ -1,5 +1,6 @@
 /** What the page's side and the worker's side say to each other. */
 import type { PlainError } from "./error.ts";
+import type { Hint } from "./stored.ts";
 import type { CreateOptions, OpenOptions, ProgressEvent, Results, Site } from "./types.ts";
 
 /** The options of open() that are data. */
@@ -13,6 +14,8 @@ export interface OpenRequest {
   create: Pick<CreateOptions, "dim" | "metric" | "dtype" | "columns"> | null;
   /** False: no manifest will be delivered. */
   network: boolean;
+  /** What is stored, as the page found it: where to begin before the worker has looked. */
+  hint: Hint | null;
   /** Where builder.wasm is, if not beside the worker's script. */
   builderUrl: string | null;
   /** Where writer.js is, if not beside it. */

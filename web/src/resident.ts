@@ -5,6 +5,8 @@ import type { Info } from "./messages.ts";
 
 /** Pages read from storage at a time: 2 MiB. */
 const CHUNK = 128;
+/** Pages read at a time between searches: 512 KiB, about a millisecond. */
+const TURN = 32;
 
 /** The sections worth holding as flat arrays, in the order of their use. */
 export function residentSections({ kind, sections }: Info): number[] {
@@ -15,15 +17,25 @@ export function residentSections({ kind, sections }: Info): number[] {
   return wanted.filter((section) => (sections[section]?.pages ?? 0) > 0);
 }
 
-/** Brings all pages of resident `sections`; `progress` is told the bytes. */
-export async function loadResident(base: Base, sections: readonly number[], progress: (loaded: number, total: number) => void): Promise<void> {
+/**
+ * Brings all pages of resident `sections`; `progress` is told the bytes. With `later` only room is
+ * made at once; what it answers is then waited for before each part.
+ */
+export async function loadResident(
+  base: Base, sections: readonly number[], progress: (loaded: number, total: number) => void, later: Promise<() => Promise<void>> | null = null,
+): Promise<void> {
   const { engine, pager } = base;
   const info = engine.info();
   const pages: number[] = [];
+  for (const section of sections) engine.makeResident(section);
+  const turn = later && (await later);
   for (const section of sections) {
-    engine.makeResident(section);
     const { firstPage, pages: count } = info.sections[section]!;
-    pager.bringPlaces(firstPage, count);
+    const part = turn ? TURN : count;
+    for (let at = 0; at < count; at += part) {
+      if (turn) await turn();
+      pager.bringPlaces(firstPage + at, Math.min(part, count - at));
+    }
     for (let page = firstPage; page < firstPage + count; page++) pages.push(page);
   }
   const pageBytes = base.manifest.page_bytes;

@@ -21,7 +21,14 @@ export interface SessionEvents {
 /** Vector pages asked for while they come over the network: about as many round trips as a person waits for. */
 const NETWORK_PAGES = 8;
 const LATENCY_TARGET_MS = 10;
+/** Codes that no search has asked for yet are read after this time, ms. */
+const FIRST_SEARCH_MS = 200;
 const ALL_KINDS: readonly StorageKind[] = ["opfs", "indexeddb"];
+
+/** The kinds of storage to try, best first. */
+export function storageKinds({ storage }: CoreOptions): readonly StorageKind[] {
+  return storage === "memory" ? [] : (storage ?? ALL_KINDS);
+}
 
 export class Session implements VectorAccess {
   readonly base: Base;
@@ -30,6 +37,9 @@ export class Session implements VectorAccess {
   readonly http: HttpTier | null;
   readonly #loadCodes: () => Promise<void>;
   #codes: Promise<void> | null = null;
+  /** The codes that a search scans can be read as it goes: it need not wait for all of them. */
+  readonly #codesAtHand: boolean;
+  #searched: () => void = () => undefined;
   #local: LocalPages | null;
   /** Calls that use the engine now, plus one while the session is current. */
   #users = 1;
@@ -43,7 +53,7 @@ export class Session implements VectorAccess {
     const { engine, pager } = base;
     const complete = (local?.store.count ?? 0) >= base.totalPages;
     this.budget = new MemoryBudget(engine, options.memory ?? "auto", options.latencyTarget ?? LATENCY_TARGET_MS, complete || !http ? (local?.store.tier ?? "memory") : "http");
-    if (local) pager.store = local.store;
+    if (local) this.#take(local);
     pager.http = http;
     this.fill = new Fill(pager, base.totalPages, () => this.idle(), {
       progress: (done, total) => events.progress({ status: "fill", file: "index", loaded: done * PAGE_BYTES, total: total * PAGE_BYTES }),
@@ -55,8 +65,10 @@ export class Session implements VectorAccess {
     });
     const info = engine.info();
     const sections = this.budget.fitting(residentSections(info), (section) => info.sections[section]!.pages * PAGE_BYTES);
-    this.#loadCodes = () => loadResident(base, sections, (loaded, total) => events.progress({ status: "codes", file: "codes", loaded, total }));
-    this.ready().catch(() => undefined);
+    this.#codesAtHand = complete && info.kind === "clusters" && local?.store.readNow !== undefined;
+    const later = this.#codesAtHand ? this.#afterFirstSearch() : null;
+    this.#loadCodes = () => loadResident(base, sections, (loaded, total) => events.progress({ status: "codes", file: "codes", loaded, total }), later);
+    this.#load().catch(() => undefined);
     this.budget.apply();
   }
 
@@ -67,24 +79,44 @@ export class Session implements VectorAccess {
    */
   static async open(
     index: string, engine: Engine, opened: Opened, site: URL | null, options: CoreOptions, events: SessionEvents,
-    { fresh = false, given }: { fresh?: boolean; given?: LocalPages | undefined } = {},
+    { fresh = false, given }: { fresh?: boolean; given?: LocalPages | Promise<LocalPages> | undefined } = {},
   ): Promise<Session> {
     const { manifest, head } = opened;
     const base = new Base(engine, manifest, head);
     const http = site && manifest.shards.length > 0
       ? new HttpTier(site, manifest.shards, manifest.pages_per_shard || PAGES_PER_SHARD, (page, bytes) => base.pager.arrived(page, bytes))
       : null;
-    const kinds = options.storage === "memory" ? [] : (options.storage ?? ALL_KINDS);
+    const kinds = storageKinds(options);
     const opening = given ?? (base.totalPages > 0
-      ? openLocalPages(index, manifest.generation, base.totalPages, kinds, (store) => (base.pager.store = store))
+      ? openLocalPages(index, manifest.generation, base.totalPages, kinds)
       : null);
     if (!fresh) return new Session(base, await opening, http, options, events);
     // Nothing is stored yet: the codes need not wait for the place where they will be.
     base.pager.awaitStore();
     const session = new Session(base, null, http, options, events);
-    session.#local = await opening;
-    base.pager.store = session.#local?.store ?? null;
+    const local = await opening;
+    if (local) session.#take(local);
+    else base.pager.store = null;
     return session;
+  }
+
+  #take(local: LocalPages): void {
+    const { pager } = this.base;
+    this.#local = local;
+    local.changed = (store) => (pager.store = store);
+    pager.store = local.store;
+  }
+
+  /** When the first search is done, or a moment has passed without one; from then on between searches. */
+  async #afterFirstSearch(): Promise<() => Promise<void>> {
+    await new Promise<void>((go) => {
+      this.#searched = go;
+      setTimeout(go, FIRST_SEARCH_MS);
+    });
+    return async () => {
+      await new Promise((resolve) => setTimeout(resolve));
+      await this.idle();
+    };
   }
 
   get local(): LocalPages | null {
@@ -98,11 +130,16 @@ export class Session implements VectorAccess {
     const saveData = (navigator as { connection?: { saveData?: boolean } }).connection?.saveData === true;
     const complete = local.store.count >= this.base.totalPages;
     if (!complete && !(wanted ?? !saveData)) return;
-    void this.ready().catch(() => undefined).then(() => this.fill.run());
+    void this.#load().catch(() => undefined).then(() => this.fill.run());
   }
 
-  /** When the codes that a vector search scans are in memory (where they fit). What failed, the next search tries again. */
+  /** When a vector search can have the codes that it scans. */
   ready(): Promise<void> {
+    return this.#codesAtHand ? Promise.resolve() : this.#load();
+  }
+
+  /** When the codes are in memory (where they fit). What failed, the next search tries again. */
+  #load(): Promise<void> {
     return (this.#codes ??= this.#loadCodes().catch((error: unknown) => {
       this.#codes = null;
       throw error;
@@ -130,6 +167,7 @@ export class Session implements VectorAccess {
     try {
       return await this.use(work);
     } finally {
+      this.#searched();
       if (--this.#searches === 0) for (const go of this.#idle.splice(0)) go();
     }
   }

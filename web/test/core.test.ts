@@ -2,6 +2,7 @@ import { afterEach, beforeAll, describe, expect, test, vi } from "vitest";
 
 import { Core } from "../src/core.ts";
 import { Database } from "../src/database.ts";
+import { readHint } from "../src/stored.ts";
 import { packRows } from "../src/pack.ts";
 import type { ManifestDelivery, OpenRequest } from "../src/protocol.ts";
 import type { NewRow, Results } from "../src/types.ts";
@@ -118,6 +119,29 @@ describe("a built site over HTTP", () => {
     controller.abort();
     await expect(first).rejects.toMatchObject({ code: "aborted" });
     expect(idsOf(await second)).toContain("r1");
+    await host.stop();
+  });
+
+  test("what the page found stored is begun with, and only then, where it is what the database says", async () => {
+    const { core, host, address } = await visit(["indexeddb"]);
+    const { generation } = await core.status();
+    expect(await readHint("name:nowhere")).toBeNull();
+    const hint = (await vi.waitUntil(() => readHint(address)))!;
+    expect(hint.generation).toBe(generation);
+    const query = rows[5]!.vector as Float32Array;
+    const damaged = { generation, manifest: hint.manifest.slice(0, -100) };
+    const replaced = { generation: "0123456789abcdef0123", manifest: hint.manifest };
+    for (const found of [hint, damaged, replaced, null]) {
+      const asked = { ...request(address, { storage: ["indexeddb"], fill: false }), hint: found };
+      const again = await start(asked, { error: { code: "network", message: "offline" } });
+      expect(again.site.generation).toBe(generation);
+      expect(idsOf(await again.search(query, {}, never, ignore))[0]).toBe("r5");
+    }
+    // A deployment that is known of is not begun without.
+    const database = await Database.open(address);
+    await database.put("next", { generation: "newer", manifest: hint.manifest });
+    expect(await readHint(address)).toBeNull();
+    database.close();
     await host.stop();
   });
 

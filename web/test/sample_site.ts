@@ -48,7 +48,7 @@ export function sampleRows(count: number, seed = 1): NewRow[] {
 
 export function request(name: string, options: OpenRequest["options"] = { storage: "memory" }, create = false): OpenRequest {
   return {
-    name, options, network: !name.startsWith("name:"), builderUrl: null, writerUrl: null,
+    name, options, network: !name.startsWith("name:"), hint: null, builderUrl: null, writerUrl: null,
     create: create ? { dim: DIM, columns: { kind: "category", year: "number" } } : null,
   };
 }

@@ -4,46 +4,48 @@ import type { StorageKind } from "../types.ts";
 import { IndexedDbStore, indexedDbGenerations, removeIndexedDbGeneration } from "./indexeddb.ts";
 import { channelName, LeaderStore, serve } from "./leader.ts";
 import { MemoryStore } from "./memory.ts";
-import { OpfsStore, opfsGenerations, removeOpfs, removeOpfsGeneration } from "./opfs.ts";
+import { opfsDirectory, OpfsStore, opfsGenerations, removeOpfs, removeOpfsGeneration } from "./opfs.ts";
 import type { PageStore } from "./tier.ts";
 
 export interface LocalPages {
   readonly store: PageStore;
   /** True unless another tab owns the pages. */
   readonly leads: boolean;
+  /** Called with the new store when this tab becomes the leader. */
+  changed: (store: PageStore) => void;
   close(): Promise<void>;
 }
 
-/** `changed` is called with the new store when this tab becomes the leader. */
+/** `pages` may be told later: opening begins without it. */
 export async function openLocalPages(
-  index: string, generation: string, pages: number, kinds: readonly StorageKind[], changed: (store: PageStore) => void,
+  index: string, generation: string, pages: number | Promise<number>, kinds: readonly StorageKind[],
 ): Promise<LocalPages> {
+  const directory = kinds.includes("opfs") ? opfsDirectory(index) : null;
+  directory?.catch(() => undefined);
   const using = await holdLock(useLock(index, generation), "shared");
   for (const kind of kinds) {
     try {
-      const opened = kind === "opfs" ? await openOpfs(index, generation, pages, changed) : await openIndexedDb(index, generation, pages);
-      return {
-        get store() { return opened.store; },
-        get leads() { return opened.leads; },
-        async close() {
-          await opened.close();
-          using();
-        },
+      const opened = kind === "opfs" ? await openOpfs(index, generation, await directory!, pages) : await openIndexedDb(index, generation, await pages);
+      const { close } = opened;
+      opened.close = async () => {
+        await close();
+        using();
       };
+      return opened;
     } catch {
       // Missing, denied (a private window) or full: the next kind, in the end none.
     }
   }
   const store = new MemoryStore();
-  return { store, leads: true, async close() { store.close(); using(); } };
+  return { store, leads: true, changed: () => undefined, async close() { store.close(); using(); } };
 }
 
 async function openIndexedDb(index: string, generation: string, pages: number): Promise<LocalPages> {
   const store = await IndexedDbStore.open(index, generation, pages);
-  return { store, leads: true, async close() { await store.flush(); store.close(); } };
+  return { store, leads: true, changed: () => undefined, async close() { await store.flush(); store.close(); } };
 }
 
-async function openOpfs(index: string, generation: string, pages: number, changed: (store: PageStore) => void): Promise<LocalPages> {
+async function openOpfs(index: string, generation: string, directory: FileSystemDirectoryHandle, pages: number | Promise<number>): Promise<LocalPages> {
   const lock = `pywasm-leader ${generation} ${index}`;
   const channel = new BroadcastChannel(channelName(index, generation));
   const waiting = new AbortController();
@@ -53,7 +55,7 @@ async function openOpfs(index: string, generation: string, pages: number, change
   let leads = release !== null;
 
   const lead = async (): Promise<OpfsStore> => {
-    const own = await openHandle(index, generation, pages);
+    const own = await openHandle(directory, generation, pages);
     stopServing = serve(channel, own);
     return own;
   };
@@ -77,12 +79,13 @@ async function openOpfs(index: string, generation: string, pages: number, change
       store = own;
       leads = true;
       replace(own);
-      changed(own);
+      opened.changed(own);
     }).catch(() => undefined);  // closed before its turn came
   }
-  return {
+  const opened: LocalPages = {
     get store() { return store; },
     get leads() { return leads; },
+    changed: () => undefined,
     async close() {
       waiting.abort();
       stopServing();
@@ -91,13 +94,14 @@ async function openOpfs(index: string, generation: string, pages: number, change
       release?.();
     },
   };
+  return opened;
 }
 
 /** A worker that was just terminated may hold the file for a moment longer than its lock. */
-async function openHandle(index: string, generation: string, pages: number): Promise<OpfsStore> {
+async function openHandle(directory: FileSystemDirectoryHandle, generation: string, pages: number | Promise<number>): Promise<OpfsStore> {
   for (let attempt = 0; ; attempt++) {
     try {
-      return await OpfsStore.open(index, generation, pages);
+      return await OpfsStore.open(directory, generation, pages);
     } catch (error) {
       const busy = error instanceof DOMException && error.name === "NoModificationAllowedError";
       if (!busy || attempt === 20) throw error;

@@ -32,10 +32,10 @@ export class OpfsStore implements PageStore {
   }
 
   /** Fails where there is no OPFS, where it is denied, and while another tab holds the file. */
-  static async open(index: string, generation: string, pages: number): Promise<OpfsStore> {
-    const directory = await indexDirectory(index, true);
+  static async open(directory: FileSystemDirectoryHandle, generation: string, pages: number | Promise<number>): Promise<OpfsStore> {
     const file = await directory.getFileHandle(`${generation}.pages`, { create: true });
-    return new OpfsStore(await (file as unknown as { createSyncAccessHandle(): Promise<SyncAccessHandle> }).createSyncAccessHandle(), pages);
+    const handle = await (file as unknown as { createSyncAccessHandle(): Promise<SyncAccessHandle> }).createSyncAccessHandle();
+    return new OpfsStore(handle, await pages);
   }
 
   get count(): number {
@@ -89,6 +89,11 @@ export class OpfsStore implements PageStore {
     if (this.#dirty) this.#handle.write(this.#present.bytes, { at: 0 });
     this.#handle.close();
   }
+}
+
+/** The directory of an index's generations; made where there is none. Fails where there is no OPFS. */
+export function opfsDirectory(index: string): Promise<FileSystemDirectoryHandle> {
+  return indexDirectory(index, true);
 }
 
 /** Generations of an index that have a file here. */
