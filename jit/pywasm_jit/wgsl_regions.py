@@ -72,6 +72,14 @@ class Shared:
             self._of[id(stmt)] = found
         return found
 
+    def meets_inside(self, stmt: Stmt) -> bool:
+        """Whether there may have to be barriers within `stmt`."""
+        if not isinstance(stmt, (For, If)) or (isinstance(stmt, For) and stmt.mapping == "local.x"):
+            return False
+        inside = self.accesses(stmt)
+        local = any(isinstance(s, For) and s.mapping == "local.x" for s in _statements((stmt,)))
+        return local or bool(inside.reads & inside.writes)
+
     def own_accesses(self, stmt: Stmt) -> Accesses:
         """Of the statement alone: a loop's bounds, a condition."""
         reads = frozenset(
