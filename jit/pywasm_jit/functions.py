@@ -25,7 +25,9 @@ _EXP = (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.66
 _EXP_LOWEST, _EXP_HIGHEST = -86.6, 88.72283
 
 # tanh(x) = x + x**3 * poly(x**2) for |x| < 0.625 (Cephes, tanhf).
-_TANH = (-5.70498872745e-3, 2.06390887954e-2, -5.37397155531e-2, 1.33314422036e-1, -3.33332819422e-1)
+_TANH = (
+    -5.70498872745e-3, 2.06390887954e-2, -5.37397155531e-2, 1.33314422036e-1, -3.33332819422e-1,
+)  # fmt: skip
 
 # The normal distribution's Phi(x) - 1/2 = x * P(x**2) / Q(x**2) for |x| <= 5.3, to 4e-9: our
 # minimax fit (iterated weighted least squares). Highest power first.

@@ -1,0 +1,51 @@
+"""From the rows of a text to one vector."""
+
+from __future__ import annotations
+
+from pywasm_jit.builder import Builder
+from pywasm_jit.ir import F32, I32, Kernel, Numeric, op
+from pywasm_jit.kernels.family import Family, by_rows, lanes, named
+
+
+def mean_pool(width: int, *, numeric: Numeric) -> Kernel:
+    """y[b] = the mean of rows 0 to lengths[b] - 1 of text b; 0 for a length of 0.
+
+    x f32[batch * seq, width], lengths i32[batch] (more than seq counts as seq), y f32[batch, width]
+    """
+    k = Builder("mean_pool", numeric)
+    batch, seq = k.extent("batch"), k.extent("seq")
+    x = k.input("x", F32, batch * seq, width)
+    lengths = k.input("lengths", I32, batch)
+    y = k.output("y", F32, batch, width)
+    part = lanes(width)
+    with (
+        k.parallel("task", batch * (width // part)) as task,
+        named(k, "text", task // (width // part)) as text,
+        named(k, "first", task % (width // part) * part) as first,
+        named(k, "length", op("max", op("min", lengths[text], seq), 0)) as length,
+    ):
+        total = k.register("total", "f32", part)
+        with k.parallel("zero", part) as i:
+            total[i] = 0.0
+        with k.serial("s", length) as s, k.parallel("add", part) as i:
+            total[i] = total[i] + x[text * seq + s, first + i]
+        count = k.register("count", "f32")
+        count[()] = op("to_f32", op("max", length, 1))
+        with k.parallel("out", part) as i:
+            y[text, first + i] = total[i] / count[()]
+    return k.kernel()
+
+
+def first_pool(width: int, *, numeric: Numeric) -> Kernel:
+    """y[b] = row 0 of text b. x f32[batch * seq, width], y f32[batch, width]"""
+    k = Builder("first_pool", numeric)
+    batch, seq = k.extent("batch"), k.extent("seq")
+    x = k.input("x", F32, batch * seq, width)
+    y = k.output("y", F32, batch, width)
+    with k.parallel("text", batch) as text, k.parallel("i", width) as i:
+        y[text, i] = x[text * seq, i]
+    return k.kernel()
+
+
+MEAN_POOL = Family(mean_pool, by_rows)
+FIRST_POOL = Family(first_pool, by_rows)
