@@ -20,16 +20,14 @@ export interface LocalPages {
 export async function openLocalPages(
   index: string, generation: string, pages: number | Promise<number>, kinds: readonly StorageKind[],
 ): Promise<LocalPages> {
-  const directory = kinds.includes("opfs") ? opfsDirectory(index) : null;
-  directory?.catch(() => undefined);
-  const using = await holdLock(useLock(index, generation), "shared");
+  const using = holdLock(useLock(index, generation), "shared");
   for (const kind of kinds) {
     try {
-      const opened = kind === "opfs" ? await openOpfs(index, generation, await directory!, pages) : await openIndexedDb(index, generation, await pages);
+      const opened = kind === "opfs" ? await openOpfs(index, generation, pages, using) : await openIndexedDb(index, generation, await pages, using);
       const { close } = opened;
       opened.close = async () => {
         await close();
-        using();
+        (await using)();
       };
       return opened;
     } catch {
@@ -37,19 +35,27 @@ export async function openLocalPages(
     }
   }
   const store = new MemoryStore();
-  return { store, leads: true, changed: () => undefined, async close() { store.close(); using(); } };
+  return { store, leads: true, changed: () => undefined, async close() { store.close(); (await using)(); } };
 }
 
-async function openIndexedDb(index: string, generation: string, pages: number): Promise<LocalPages> {
+async function openIndexedDb(index: string, generation: string, pages: number, using: Promise<Release>): Promise<LocalPages> {
+  await using;
   const store = await IndexedDbStore.open(index, generation, pages);
   return { store, leads: true, changed: () => undefined, async close() { await store.flush(); store.close(); } };
 }
 
-async function openOpfs(index: string, generation: string, directory: FileSystemDirectoryHandle, pages: number | Promise<number>): Promise<LocalPages> {
+async function openOpfs(index: string, generation: string, pages: number | Promise<number>, using: Promise<Release>): Promise<LocalPages> {
   const lock = `pywasm-leader ${generation} ${index}`;
   const channel = new BroadcastChannel(channelName(index, generation));
   const waiting = new AbortController();
-  let release: Release | null = await tryLock(lock);
+  // Both locks and the directory are asked for at once: each is an exchange with another process.
+  const leading = tryLock(lock);
+  const directory = await Promise.all([opfsDirectory(index), using]).then(([found]) => found, async (error: unknown) => {
+    (await leading)?.();
+    channel.close();
+    throw error;
+  });
+  let release: Release | null = await leading;
   let store: PageStore;
   let stopServing: () => void = () => undefined;
   let leads = release !== null;
