@@ -43,6 +43,21 @@ export default defineConfig([
   { ...shared, entry: { writer: "src/writer.ts" }, dts: false },
   {
     ...shared,
+    entry: { encoder: "src/inference/encoder.ts" },
+    dts: true,
+    plugins: [{
+      name: "encoder-worker-is-external",
+      resolveId: (id: string) => (id === "./worker.ts" ? { id: "./encoder-worker.js", external: true } : null),
+    }],
+  },
+  {
+    ...shared,
+    entry: { "encoder-worker": "src/inference/worker.ts" },
+    dts: false,
+    deps: { alwaysBundle: ["@huggingface/tokenizers"], onlyBundle: false },
+  },
+  {
+    ...shared,
     entry: { langchain: "src/langchain.ts" },
     dts: true,
     deps: { neverBundle: [/^@langchain\/core/] },

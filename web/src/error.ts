@@ -11,6 +11,7 @@ export type ErrorCode =
   | "storage"
   | "duplicate"
   | "memory"
+  | "unsupported"
   | "worker";
 
 export interface ErrorDetail {

@@ -1,0 +1,62 @@
+/**
+ * A plan for one (batch, seq): every call with its arguments as numbers. It is made once a shape
+ * and sent to all threads, of which each makes its own list of calls from it; a run then neither
+ * computes an address nor allocates.
+ */
+import type { Expr, Plan } from "../generated/plan.ts";
+import { evaluate, type Symbols } from "./expr.ts";
+import { scratchOffsets, WEIGHTS_ADDRESS, type Layout } from "./layout.ts";
+
+/** Of a tuned kernel, or of a default one: the iterations that its threads share, over its extents. */
+export type Grids = readonly Expr[];
+
+/**
+ * Calls one after the other: kernel, size of the grid, bits of the arguments that are scratch
+ * addresses (given as offsets), number of arguments, arguments.
+ */
+export type Program = Int32Array;
+
+/** A call as one thread makes it: the arguments include the thread's part of the grid. */
+export interface Call {
+  kernel: number;
+  args: number[];
+  /** False: this thread has no part in it. */
+  runs: boolean;
+}
+
+export function compileProgram(plan: Plan, grids: Grids, layout: Layout, symbols: Symbols): Program {
+  const cells: number[] = [];
+  for (const step of plan.steps) {
+    const kernel = plan.kernels[step.kernel]!;
+    const offsets = scratchOffsets(kernel.scratch);
+    let scratch = 0;
+    const addresses = step.buffers.map((buffer, index) => {
+      if ("weight" in buffer) return WEIGHTS_ADDRESS + plan.weights.tensors[buffer.weight]!.offset;
+      if ("slot" in buffer) return layout.slots[buffer.slot]!;
+      scratch |= 1 << index;
+      return offsets[buffer.scratch]!;
+    });
+    const extents = step.extents.map((extent) => evaluate(extent, symbols));
+    const values = Object.fromEntries(kernel.extents.map((name, index) => [name, extents[index]!]));
+    cells.push(step.kernel, evaluate(grids[step.kernel]!, values), scratch, addresses.length + extents.length, ...addresses, ...extents);
+  }
+  return Int32Array.from(cells);
+}
+
+/** The calls of thread `thread` of `threads`, whose scratch region begins at `scratch`. */
+export function callsOf(program: Program, scratch: number, thread: number, threads: number): Call[] {
+  const calls: Call[] = [];
+  for (let at = 0; at < program.length;) {
+    const [kernel, grid, bits, count] = program.subarray(at, at + 4) as unknown as [number, number, number, number];
+    const args: number[] = [];
+    for (let index = 0; index < count; index++) {
+      args.push(program[at + 4 + index]! + ((bits >>> index) & 1 ? scratch : 0));
+    }
+    const begin = Math.floor((grid * thread) / threads);
+    const end = Math.floor((grid * (thread + 1)) / threads);
+    args.push(begin, end);
+    calls.push({ kernel, args, runs: end > begin });
+    at += 4 + count;
+  }
+  return calls;
+}

@@ -1,0 +1,149 @@
+/** Files of compiled models in local storage, whole and by name: the names tell the content. */
+
+export interface FileStore {
+  readonly tier: "opfs" | "cache";
+  /** Fills `target`; false if the file is not there or of another length. */
+  read(name: string, target: Uint8Array): Promise<boolean>;
+  /** A file of any length as text; null if it is not there. */
+  text(name: string): Promise<string | null>;
+  /** Stores `bytes`, replacing what is there. */
+  write(name: string, bytes: Uint8Array): Promise<void>;
+  /** Removes all other files. */
+  keep(names: ReadonlySet<string>): Promise<void>;
+}
+
+/** What this file needs of the worker's type library, which can't be loaded together with the DOM's. */
+interface SyncAccessHandle {
+  read(target: Uint8Array, options: { at: number }): number;
+  write(source: Uint8Array, options: { at: number }): number;
+  truncate(bytes: number): void;
+  getSize(): number;
+  flush(): void;
+  close(): void;
+}
+
+const ROOT = "pywasm-models";
+
+/** The best that there is for the model at `address`; null where nothing can be stored. */
+export async function openStore(address: string): Promise<FileStore | null> {
+  try {
+    return await OpfsFiles.open(address);
+  } catch {
+    // No file system here, or denied.
+  }
+  try {
+    return new CacheFiles(await caches.open(`${ROOT} ${address}`), address);
+  } catch {
+    return null;
+  }
+}
+
+/** Removes what is stored of the model at `address`. */
+export async function removeStore(address: string): Promise<void> {
+  await Promise.allSettled([
+    (async () => {
+      const root = await (await navigator.storage.getDirectory()).getDirectoryHandle(ROOT);
+      await root.removeEntry(encodeURIComponent(address), { recursive: true });
+    })(),
+    (async () => caches.delete(`${ROOT} ${address}`))(),
+  ]);
+}
+
+/** The origin private file system, through synchronous handles: reads go straight into the target. */
+class OpfsFiles implements FileStore {
+  readonly tier = "opfs";
+  readonly #directory: FileSystemDirectoryHandle;
+
+  private constructor(directory: FileSystemDirectoryHandle) {
+    this.#directory = directory;
+  }
+
+  static async open(address: string): Promise<OpfsFiles> {
+    const root = await (await navigator.storage.getDirectory()).getDirectoryHandle(ROOT, { create: true });
+    const directory = await root.getDirectoryHandle(encodeURIComponent(address), { create: true });
+    if (!("createSyncAccessHandle" in FileSystemFileHandle.prototype)) throw new Error("no synchronous handles");
+    return new OpfsFiles(directory);
+  }
+
+  async read(name: string, target: Uint8Array): Promise<boolean> {
+    const file = await this.#directory.getFileHandle(name);
+    let handle: SyncAccessHandle;
+    try {
+      handle = await open(file, "read-only");
+    } catch {
+      // Another tab has it open, in a browser without shared handles.
+      const blob = await file.getFile();
+      if (blob.size !== target.byteLength) return false;
+      target.set(new Uint8Array(await blob.arrayBuffer()));
+      return true;
+    }
+    try {
+      return handle.getSize() === target.byteLength && handle.read(target, { at: 0 }) === target.byteLength;
+    } finally {
+      handle.close();
+    }
+  }
+
+  async text(name: string): Promise<string | null> {
+    const file = await this.#directory.getFileHandle(name).catch(() => null);
+    return file && (await file.getFile()).text();
+  }
+
+  async write(name: string, bytes: Uint8Array): Promise<void> {
+    const handle = await open(await this.#directory.getFileHandle(name, { create: true }), "readwrite");
+    try {
+      handle.truncate(bytes.byteLength);
+      if (handle.write(bytes, { at: 0 }) < bytes.byteLength) throw new DOMException("the file could not grow", "QuotaExceededError");
+      handle.flush();
+    } finally {
+      handle.close();
+    }
+  }
+
+  async keep(names: ReadonlySet<string>): Promise<void> {
+    for await (const name of this.#directory.keys()) {
+      if (!names.has(name)) await this.#directory.removeEntry(name);
+    }
+  }
+}
+
+/** Browsers that know no `mode` give an exclusive handle. */
+function open(file: FileSystemFileHandle, mode: "read-only" | "readwrite"): Promise<SyncAccessHandle> {
+  return (file as unknown as { createSyncAccessHandle(options: { mode: string }): Promise<SyncAccessHandle> }).createSyncAccessHandle({ mode });
+}
+
+/** The Cache API's storage, by address: where there is no file system for workers. */
+class CacheFiles implements FileStore {
+  readonly tier = "cache";
+  readonly #cache: Cache;
+  readonly #base: string;
+
+  constructor(cache: Cache, base: string) {
+    this.#cache = cache;
+    this.#base = base;
+  }
+
+  async read(name: string, target: Uint8Array): Promise<boolean> {
+    const response = await this.#cache.match(new URL(name, this.#base));
+    if (!response) return false;
+    const bytes = new Uint8Array(await response.arrayBuffer());
+    if (bytes.byteLength !== target.byteLength) return false;
+    target.set(bytes);
+    return true;
+  }
+
+  async text(name: string): Promise<string | null> {
+    return (await (await this.#cache.match(new URL(name, this.#base)))?.text()) ?? null;
+  }
+
+  async write(name: string, bytes: Uint8Array): Promise<void> {
+    const plain = bytes.buffer instanceof ArrayBuffer ? (bytes as Uint8Array<ArrayBuffer>) : new Uint8Array(bytes);
+    await this.#cache.put(new URL(name, this.#base), new Response(plain));
+  }
+
+  async keep(names: ReadonlySet<string>): Promise<void> {
+    for (const { url } of await this.#cache.keys()) {
+      if (!names.has(url.slice(url.lastIndexOf("/") + 1))) await this.#cache.delete(url);
+    }
+  }
+}

@@ -1,0 +1,67 @@
+/** A thread of the pool: does its part of every step of the runs that thread 0 starts. */
+import { Barrier } from "./barrier.ts";
+import { Kernels, type KernelNames } from "./kernels.ts";
+import { callsOf, type Call, type Program } from "./program.ts";
+
+export type ThreadMessage =
+  | { kind: "start"; memory: WebAssembly.Memory; module: WebAssembly.Module; names: KernelNames; thread: number; threads: number }
+  | { kind: "program"; id: number; program: Program; scratch: number }
+  | { kind: "forget"; id: number }
+  | { kind: "run"; id: number }
+  | { kind: "adopt"; module: WebAssembly.Module; names: KernelNames };
+
+/** To `start` and to every `run`. */
+export type ThreadReply = { error?: string };
+
+/** What a worker's global scope and a MessagePort have in common. */
+export interface Channel {
+  postMessage(message: unknown, transfer?: Transferable[]): void;
+  addEventListener(type: "message", listener: (event: MessageEvent) => void): void;
+}
+
+export function isThreadStart(message: unknown): message is ThreadMessage {
+  return (message as ThreadMessage | undefined)?.kind === "start";
+}
+
+/** Takes the messages of `channel`, "start" first. */
+export function threadOf(channel: Channel): (message: ThreadMessage) => void {
+  const programs = new Map<number, Call[]>();
+  let kernels: Kernels;
+  let barrier: Barrier;
+  let part = { thread: 0, threads: 1 };
+
+  const reply = (work: () => void): void => {
+    try {
+      work();
+      channel.postMessage({} satisfies ThreadReply);
+    } catch (error) {
+      barrier?.raise();
+      channel.postMessage({ error: String(error) } satisfies ThreadReply);
+    }
+  };
+
+  return (message) => {
+    switch (message.kind) {
+      case "start":
+        reply(() => {
+          part = message;
+          kernels = new Kernels(message.memory);
+          kernels.adopt(message.module, message.names);
+          barrier = new Barrier(new Int32Array(message.memory.buffer, 0, 16), message.threads);
+        });
+        break;
+      case "program":
+        programs.set(message.id, callsOf(message.program, message.scratch, part.thread, part.threads));
+        break;
+      case "forget":
+        programs.delete(message.id);
+        break;
+      case "run":
+        reply(() => void kernels.run(programs.get(message.id)!, 0, barrier, Infinity, null));
+        break;
+      case "adopt":
+        kernels.adopt(message.module, message.names);  // thread 0 has done the same without an error
+        break;
+    }
+  };
+}
