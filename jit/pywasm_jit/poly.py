@@ -6,7 +6,7 @@ A `Poly` maps a product of names (sorted) to its coefficient; () is the constant
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 Term = tuple[str, ...]
 Poly = dict[Term, int]
@@ -33,15 +33,39 @@ def add(a: Poly, b: Poly, factor: int = 1) -> Poly:
 
 
 def mul(a: Poly, b: Poly) -> Poly:
+    if len(a) == 1 and () in a:
+        return scale(b, a[()])
+    if len(b) == 1 and () in b:
+        return scale(a, b[()])
     out: Poly = {}
     for left, x in a.items():
         for right, y in b.items():
-            out = add(out, {tuple(sorted(left + right)): x * y})
-    return out
+            term = tuple(sorted(left + right))
+            out[term] = out.get(term, 0) + x * y
+    return {term: coefficient for term, coefficient in out.items() if coefficient}
 
 
 def scale(a: Poly, factor: int) -> Poly:
     return {term: factor * coefficient for term, coefficient in a.items()} if factor else {}
+
+
+def substituted(a: Poly, values: Mapping[str, Poly]) -> Poly:
+    """`a` with polynomials in the place of names; always a new one."""
+    out: Poly = {}
+    for term, coefficient in a.items():
+        product: Poly | None = None
+        for part in term:
+            if part in values:
+                product = {(): coefficient} if product is None else product
+                product = mul(product, values[part])
+        if product is None:
+            out[term] = out.get(term, 0) + coefficient
+            continue
+        left = tuple(part for part in term if part not in values)
+        for key, number in product.items():
+            whole = key if not left else left if not key else tuple(sorted(key + left))
+            out[whole] = out.get(whole, 0) + number
+    return {term: coefficient for term, coefficient in out.items() if coefficient}
 
 
 def has(a: Poly, variable: str) -> bool:

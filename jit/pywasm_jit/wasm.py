@@ -11,7 +11,7 @@ reduction), hoisted as far out as its variables allow.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -101,6 +101,8 @@ class _Function:
         self._locals = Locals(self._parameters)
         self._variables: dict[str, int] = {}  # of running loops
         self._env: dict[str, Poly] = {}  # of unrolled loops and lanes
+        self._templates: dict[int, Poly | None] = {}  # by identity, as are the next
+        self._offsets: dict[int, Poly | None] = {}
         self._places: dict[str, _Place] = {}
         self._stores: dict[str, int] = {}
         self._versions = 0
@@ -327,10 +329,8 @@ class _Function:
         raise KernelError(f"{expr!r} is no expression")
 
     def _operation(self, expr: Op) -> int:
-        if expr.value == "i32" and expr.name in _LINEAR:
-            folded = self._poly(expr)
-            if not any(_is_opaque(term) for term in folded):
-                return self._index_value(folded)
+        if expr.value == "i32" and self._template(expr) is not None:
+            return self._index_value(self._poly(expr))
         nodes = [self._value(arg) for arg in expr.args]
         return self._values.op(expr.name, expr.args[-1].value, nodes)
 
@@ -361,13 +361,12 @@ class _Function:
 
     def _poly(self, expr: Expr) -> Poly:
         """An index as a polynomial; what is none becomes a name "#node" of its value."""
+        if isinstance(expr, Var):
+            return self._env.get(expr.name, p.name(expr.name))
+        template = self._template(expr)
+        if template is not None:
+            return p.substituted(template, self._env)
         match expr:
-            case Int(number):
-                return p.constant(number)
-            case Var(name):
-                return self._env.get(name, p.name(name))
-            case Extent(name):
-                return p.name(name)
             case Op("add", (a, b)):
                 return p.add(self._poly(a), self._poly(b))
             case Op("sub", (a, b)):
@@ -384,13 +383,53 @@ class _Function:
                 return p.name(f"#{self._values.op(name, args[-1].value, nodes)}")
         return p.name(f"#{self._value(expr)}")
 
+    def _template(self, expr: Expr) -> Poly | None:
+        """The polynomial before unrolled loops have values; None if it is none.
+
+        Every copy of an unrolled body is the same object, so this is worked out once for all.
+        """
+        known = self._templates.get(id(expr), _UNKNOWN)
+        if known is not _UNKNOWN:
+            return known
+        found: Poly | None = None
+        match expr:
+            case Int(number):
+                found = p.constant(number)
+            case Var(name) | Extent(name):
+                found = p.name(name)
+            case Op(operation, (a, b)) if operation in _LINEAR:
+                left, right = self._template(a), self._template(b)
+                if left is not None and right is not None:
+                    if operation == "mul":
+                        found = p.mul(left, right)
+                    else:
+                        found = p.add(left, right, 1 if operation == "add" else -1)
+        self._templates[id(expr)] = found
+        return found
+
     # -- memory -----------------------------------------------------------------------------
 
     def _offset(self, buffer: Buffer, index: Sequence[Expr]) -> Poly:
         """The byte offset of an element."""
+        template = self._offsets.get(id(index), _UNKNOWN)
+        if template is _UNKNOWN:
+            template = self._flat(buffer, index, self._template)
+            self._offsets[id(index)] = template
+        if template is not None:
+            return p.substituted(template, self._env)
+        offset = self._flat(buffer, index, self._poly)
+        assert offset is not None
+        return offset
+
+    def _flat(
+        self, buffer: Buffer, index: Sequence[Expr], poly: Callable[[Expr], Poly | None]
+    ) -> Poly | None:
         flat: Poly = {}
         for expr, size in zip(index, buffer.shape, strict=True):
-            flat = p.add(p.mul(flat, self._poly(size)), self._poly(expr))
+            inner, at = poly(size), poly(expr)
+            if inner is None or at is None:
+                return None
+            flat = p.add(p.mul(flat, inner), at)
         return p.scale(flat, buffer.dtype.bytes)
 
     def _address(self, buffer: Buffer, offset: Poly) -> tuple[Address, int | None]:
@@ -480,6 +519,7 @@ class _Function:
 
 
 _LINEAR = ("add", "sub", "mul")
+_UNKNOWN: Poly = {("?",): 0}  # compared by identity
 
 
 def _runs(begin: Expr, end: Expr) -> bool:

@@ -8,8 +8,7 @@ are the same in every lane are scalars until a vector needs them.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from pywasm_jit import wasm_binary as w
 from pywasm_jit.ir import KernelError
@@ -18,8 +17,7 @@ Kind = Literal["f32", "i32", "v128"]
 TYPES: dict[str, int] = {"f32": w.F32, "i32": w.I32, "v128": w.V128}
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class Node(NamedTuple):
     """`attribute` is what else the instruction needs; for a load, how to address it."""
 
     op: str
@@ -28,8 +26,7 @@ class Node:
     attribute: object = None
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(NamedTuple):
     """A pointer local, a constant folded into the instruction, and the buffer's store count."""
 
     pointer: int
