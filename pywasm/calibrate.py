@@ -3,9 +3,10 @@
 The table goes into the index head; a search then looks up its effort by wished recall and by how
 rare the rows are that pass its filter (messages.h, PwCalibration). Two curves are measured, recall
 by clusters visited (or by the graph's beam) and recall by candidates re-ranked; the cheapest pair
-on them is then confirmed by searching with it.
+on them is then confirmed by searching with it, and its candidates are brought down to as few as do.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import product
@@ -21,26 +22,31 @@ from pywasm.index_build import BuiltIndex, IndexInput
 from pywasm.plan import SEED, Plan
 from pywasm.progress import Reporter
 
-TARGETS = (0.9, 0.95, 0.98, 0.99)
+TARGETS = (0.9, 0.95, 0.96, 0.98, 0.99)
 USUAL = 0.95  # what a search takes that says nothing
 K = 10
-_QUERIES = 200
+_QUERIES = (200, 400)  # at least, at most; one of so many rows between them:
+_ROWS_A_QUERY = 250
+_CURVE_QUERIES = 100  # of them, for the curves, which only say what is worth confirming
 _DEEP_QUERIES = 50  # of them, for the ranks of rare filters
 _TRIES = 8  # pairs searched with for a target
 _NOTHING = 0.0005  # of recall: the curve is flat
-_MARGIN = 0.003  # a sample of 2,000 neighbours is not the whole
-_RERANKS = (10, 15, 20, 30, 40, 50, 70, 100, 140, 200, 300, 400)
+_MARGIN = 0.003  # on the curves
+_ERRORS = 1.28  # by so many standard errors the sample must be above a promise: nine in ten hold
+_RERANKS = (10, 15, 20, 25, 30, 40, 50, 70, 100, 140, 200, 300, 400)
 _BEAMS = (10, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 _RANKS = (100, 1000, 10000)
+_FINENESS = 10  # the number of candidates is found to one in so many
 _BATCH_ROWS = 8192
 
-# Nanoseconds, one thread, of the browser's engine; only their proportions matter here. A candidate
-# to re-rank may cost a page read, so it weighs more than its distance alone.
+# Nanoseconds, one thread, of the browser's engine; only their proportions matter here. The vector
+# of a candidate is mostly on a page that is not in memory, and two or three candidates share one:
+# reading a page takes 10 us from OPFS, 50 from IndexedDB, a distance 0.25.
 _NS_CODE = 4.0
 _NS_ROW_CODE = 11.0
 _NS_CENTROID = 30.0
 _NS_HOP = 120.0
-_NS_CANDIDATE = 500.0
+_NS_CANDIDATE = 5000.0
 
 
 @dataclass(frozen=True)
@@ -52,11 +58,17 @@ class Effort:
 
 @dataclass(frozen=True)
 class Measured:
-    """Of one effort: recall@10, and what a search does on average (the engine's counters)."""
+    """Of one effort: recall@10 with the standard error of the sample's mean, and what a search
+    does on average (the engine's counters)."""
 
     effort: Effort
     recall: float
+    error: float
     counters: dict[str, float]
+
+    def promises(self, target: float) -> bool:
+        """A sample's recall is a guess of what other queries will get, so it must be above."""
+        return self.recall >= target + _ERRORS * self.error
 
     def cost_ns(self, plan: Plan) -> float:
         """A deterministic stand-in for time, so that equal input makes an equal choice."""
@@ -109,7 +121,8 @@ class _Calibrator:
         self._engine = engine
         self._advance = advance
         random = np.random.default_rng(SEED + 1)
-        count = min(_QUERIES, given.rows)
+        least, most = _QUERIES
+        count = min(max(least, given.rows // _ROWS_A_QUERY), most, given.rows)
         self._queries = random.choice(given.rows, count, replace=False)
         self._vectors = self._rows(self._queries)
         self._truth = self._nearest(count, K)
@@ -139,17 +152,21 @@ class _Calibrator:
         result = Calibration()
         widths = self._widths()
         reranks = [min(rerank, self._given.rows) for rerank in _RERANKS]
-        everything = self._measure(self._effort(widths[-1], reranks[-1]))
+        greatest = self._effort(widths[-1], reranks[-1])
+        everything = self._measure(greatest, _CURVE_QUERIES)
         by_width = self._curve(
             [self._effort(width, reranks[-1]) for width in widths[:-1]], everything
         )
         by_rerank = self._curve(
             [self._effort(widths[-1], rerank) for rerank in reranks[:-1]], everything
         )
-        result.most = everything.recall
+        result.most = self._measure(greatest).recall
         reached = [target for target in TARGETS if result.most >= target + _MARGIN]
-        for target in reached:
-            result.best[target] = self._cheapest(target, by_width, by_rerank)
+        dearer: list[Measured] = []
+        for target in reversed(reached):  # what reaches more may also be what costs least
+            dearer.append(self._cheapest(target, by_width, by_rerank))
+            result.best[target] = min(dearer, key=lambda one: one.cost_ns(self._plan))
+        result.best = dict(sorted(result.best.items()))
         if len(reached) < len(TARGETS):  # the best there is, by what it really gives
             top = round(result.most - _MARGIN, 4)
             if not reached or top > reached[-1] + 0.001:
@@ -163,7 +180,7 @@ class _Calibrator:
         """Of ascending efforts, up to where more of it gains nothing; `everything` is the last."""
         curve: list[Measured] = []
         for effort in efforts:
-            curve.append(self._measure(effort))
+            curve.append(self._measure(effort, _CURVE_QUERIES))
             if curve[-1].recall >= everything.recall - _NOTHING:
                 break
         return [*curve, everything]
@@ -186,11 +203,14 @@ class _Calibrator:
             return Effort(ef_search=width, rerank=min(rerank, max(width, K)))
         return Effort(nprobe=width, rerank=rerank)
 
-    def _measure(self, effort: Effort) -> Measured:
+    def _measure(self, effort: Effort, queries: int | None = None) -> Measured:
+        """By searching for the first `queries` of the sample."""
         self._advance()
-        found = []
+        shares = []
         totals: dict[str, float] = {}
-        for row, vector in zip(self._queries, self._vectors, strict=True):
+        for row, vector, truth in zip(
+            self._queries[:queries], self._vectors, self._truth, strict=False
+        ):
             hits = self._engine.search_vector(
                 vector,
                 K,
@@ -199,33 +219,44 @@ class _Calibrator:
                 rerank=effort.rerank,
                 exclude=int(row),
             )
-            found.append(hits.rows)
+            shares.append(recall([hits.rows], truth[None, :K]))
             for name, value in hits.counters.items():
                 totals[name] = totals.get(name, 0) + value
-        means = {name: total / len(self._queries) for name, total in totals.items()}
-        return Measured(effort, recall(found, self._truth[:, :K]), means)
+        means = {name: total / len(shares) for name, total in totals.items()}
+        error = float(np.std(shares)) / len(shares) ** 0.5
+        return Measured(effort, float(np.mean(shares)), error, means)
 
     def _cheapest(
         self, target: float, by_width: list[Measured], by_rerank: list[Measured]
     ) -> Measured:
-        """The first pair, cheapest first, that reaches the target when searched with."""
+        """The first pair, cheapest first, that promises the target when searched with."""
         most = by_width[-1].recall
         pairs = []
         for wide, deep in product(by_width, by_rerank):
             # The two losses are nearly independent.
             expected = wide.recall * deep.recall / most if most else 0.0
-            if expected >= target + _MARGIN:
-                effort = self._effort(
-                    wide.effort.nprobe or wide.effort.ef_search, deep.effort.rerank
-                )
-                guess = Measured(effort, expected, wide.counters)
+            if expected >= target:
+                effort = self._effort(_width(wide.effort), deep.effort.rerank)
+                guess = Measured(effort, expected, 0.0, wide.counters)
                 pairs.append((guess.cost_ns(self._plan), effort))
         pairs.sort(key=lambda pair: (pair[0], pair[1].rerank))
         for _, effort in pairs[:_TRIES]:
             measured = self._measure(effort)
-            if measured.recall >= target + _MARGIN:
-                return measured
+            if measured.promises(target):
+                return self._shallower(measured, target)
         return by_width[-1]
+
+    def _shallower(self, enough: Measured, target: float) -> Measured:
+        """The same width with as few candidates as still promise the target, by bisection."""
+        few = max((deep for deep in _RERANKS if deep < enough.effort.rerank), default=K)
+        while enough.effort.rerank - few > 1 + few // _FINENESS:
+            middle = (enough.effort.rerank + few) // 2
+            measured = self._measure(self._effort(_width(enough.effort), middle))
+            if measured.promises(target):
+                enough = measured
+            else:
+                few = middle
+        return enough
 
     def _coverage(self) -> dict[int, npt.NDArray[np.float64]]:
         """By rank r: [w - 1] is the share of the r nearest in the w clusters visited first.
@@ -270,16 +301,29 @@ class _Calibrator:
         self, target: float, measured: Measured, coverage: dict[int, npt.NDArray[np.float64]]
     ) -> list[tuple[float, int, int, int, int]]:
         effort = measured.effort
-        line = (target, K, effort.nprobe, effort.ef_search, effort.rerank)
-        if self._plan.kind == "scan":  # as many codes and candidates whatever the filter
-            return [line, (target, max(self._given.rows, K + 1), 1, 0, effort.rerank)]
-        lines = [line]
+        lines = [(target, K, effort.nprobe, effort.ef_search, effort.rerank)]
+        if self._plan.kind == "graph":
+            return lines
+        # The engine also counts candidates that share a page with better ones (rerank.h). Those
+        # that pass a filter share few, so that all that counted must be found one by one.
+        rerank = max(effort.rerank, math.ceil(measured.counters["distances"]))
+        most = max(self._given.rows, 2 * K + 1)
+        if self._plan.kind == "scan":  # as many codes whatever the filter
+            return [*lines, (target, 2 * K, 1, 0, rerank), (target, most, 1, 0, rerank)]
         least = effort.nprobe
         for rank, shares in coverage.items():
             enough = int(np.searchsorted(shares, min(target + _MARGIN, 1.0))) + 1
-            least = max(least, min(enough, self._plan.clusters))
-            lines.append((target, rank, least, 0, effort.rerank))
+            wider = max(least, min(enough, self._plan.clusters))
+            if len(lines) == 1:
+                part = K / (rank - K)
+                lines.append((target, 2 * K, math.ceil(least + part * (wider - least)), 0, rerank))
+            least = wider
+            lines.append((target, rank, least, 0, rerank))
         return lines
+
+
+def _width(effort: Effort) -> int:
+    return effort.nprobe or effort.ef_search
 
 
 def _unit(vectors: F32) -> F32:

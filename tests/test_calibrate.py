@@ -65,9 +65,10 @@ def test_the_table_keeps_its_promise(
 def test_rare_filters_get_more_clusters(tmp_path: Path, quiet: Reporter) -> None:
     _, built, calibration = measured(tmp_path, quiet, "clusters", 64)
     lines = [line for line in calibration.lines if line[0] == 0.95]
-    assert [line[1] for line in lines] == [10, 100, 1000]
+    assert [line[1] for line in lines] == [10, 20, 100, 1000]
     probes = [line[2] for line in lines]
     assert probes == sorted(probes) and probes[-1] > probes[0]
+    assert lines[1][4] >= lines[0][4]  # fewer candidates that pass share a page
     # The share is of what the engine really visits first.
     engine = Engine.open(built.head, section_pages(built.sections))
     queries = clustered(40, 3)

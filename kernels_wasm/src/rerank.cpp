@@ -1,5 +1,7 @@
 #include "rerank.h"
 
+#include <math.h>
+
 #include <algorithm>
 
 #include "delta.h"
@@ -7,17 +9,55 @@
 #include "sort.h"
 #include "status.h"
 
-void Rerank::begin(const DistanceQuery& query, std::span<const Candidate> candidates, uint32_t max_pages) {
+namespace {
+constexpr float kReach = 0.75f;  // of the depth: the ranks over which a candidate's weight falls by e
+}
+
+void Rerank::begin(const DistanceQuery& query, std::span<const Candidate> candidates, uint32_t depth, uint32_t max_pages) {
   query_ = &query;
   max_pages_ = max_pages;
   hits_.clear();
   pending_.clear();
   asked_.clear();
   distances_ = pages_hit_ = 0;
+  const float reach = kReach * static_cast<float>(std::max(depth, 1u));
+  const bool all = candidates.size() <= depth;
+  if (!all || max_pages) weigh_pages(candidates, reach);
+  // Between the weights of the last that counts for sure and of the next.
+  const float least = expf((0.5f - static_cast<float>(depth)) / reach);
   for (const Candidate& candidate : candidates) {
+    const bool stored = candidate.row < index_.base_rows();  // inserted rows are at hand
+    if (!all && stored && weight_of(index_.vector_page(candidate.row)) < least) continue;
     pending_.push_back(static_cast<uint32_t>(hits_.size()));
     hits_.push_back({candidate.key, candidate.row, false});
   }
+  if (max_pages == 0) return;
+  const auto weight = [this](uint32_t i) { return hits_[i].row < index_.base_rows() ? weight_of(index_.vector_page(hits_[i].row)) : 0; };
+  sort_items(pending_.begin(), pending_.end(), [&](uint32_t a, uint32_t b) {
+    const float left = weight(a), right = weight(b);
+    return left > right || (left == right && a < b);
+  });
+}
+
+void Rerank::weigh_pages(std::span<const Candidate> candidates, float reach) {
+  weights_.clear();
+  for (size_t rank = 0; rank < candidates.size(); rank++)
+    if (candidates[rank].row < index_.base_rows())
+      weights_.push_back({index_.vector_page(candidates[rank].row), expf(-static_cast<float>(rank) / reach)});
+  sort_items(weights_.begin(), weights_.end(), [](const PageWeight& a, const PageWeight& b) {
+    return a.page < b.page || (a.page == b.page && a.weight > b.weight);
+  });
+  size_t count = 0;
+  for (const PageWeight& one : weights_) {
+    if (count && weights_[count - 1].page == one.page) weights_[count - 1].weight += one.weight;
+    else weights_[count++] = one;
+  }
+  weights_.resize(count);
+}
+
+float Rerank::weight_of(uint32_t page) const {
+  const auto before = [](const PageWeight& one, uint32_t wanted) { return one.page < wanted; };
+  return std::lower_bound(weights_.begin(), weights_.end(), page, before)->weight;
 }
 
 int32_t Rerank::step(std::vector<uint32_t>& wanted) {
@@ -40,7 +80,7 @@ int32_t Rerank::step(std::vector<uint32_t>& wanted) {
         row = bytes + index_.vector_offset(hit.row);
         if (!asked) pages_hit_++;
       } else {
-        // Nearest candidates come first, so a bound on pages keeps those that matter most.
+        // The weightiest pages come first, so a bound on pages keeps those that matter most.
         if (!asked) {
           if (max_pages_ && asked_.size() >= max_pages_) continue;  // stays an estimate
           asked_.insert(at, page);

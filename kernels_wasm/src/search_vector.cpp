@@ -113,7 +113,7 @@ int32_t SearchVector::plan() {
   wanted_hits_ = std::min(passing_count, request_.k < UINT32_MAX - 1 ? request_.k + excludes : request_.k);
   stage_ = Stage::Candidates;
   if (wanted_hits_ == 0) {
-    rerank_.begin(query_, {}, 0);
+    rerank_.begin(query_, {}, 0, 0);
     stage_ = Stage::Rerank;
     return PW_DONE;
   }
@@ -154,7 +154,9 @@ int32_t SearchVector::plan() {
   // Enough clusters that k rows can be in them at all.
   const float least = static_cast<float>(wanted_hits_) / std::max(1.f, per_cluster * selectivity);
   nprobe = std::max(nprobe, static_cast<uint32_t>(std::min(least, 1e9f)));
-  scan_.begin(query_, {std::max(1u, nprobe), rerank, passing});
+  request_.rerank = rerank;
+  const uint64_t candidates = std::min<uint64_t>(static_cast<uint64_t>(rerank) * kRerankWidth, passing_count);
+  scan_.begin(query_, {std::max(1u, nprobe), static_cast<uint32_t>(candidates), passing});
   return PW_DONE;
 }
 
@@ -186,7 +188,7 @@ int32_t SearchVector::candidates() {
       if (int32_t status = scan_.step(wanted)) return stage_ = Stage::Candidates, status;
       found_.swap(scan_.take());
   }
-  rerank_.begin(query_, found_, request_.max_pages);
+  rerank_.begin(query_, found_, request_.rerank, request_.max_pages);
   return PW_DONE;
 }
 
