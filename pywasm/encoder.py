@@ -10,6 +10,7 @@ import os
 import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -155,21 +156,38 @@ class Encoder:
         return states
 
 
-def load_encoder(name: str = models.DEFAULT, threads: int = 0) -> Encoder:
-    """The encoder of a name (models.py): fetched, converted to ONNX and cached where needed."""
+@dataclass(frozen=True)
+class EncoderFiles:
+    """Where an encoder lies: `model` is an .onnx file; `sha256` is of all that it came from."""
+
+    name: str
+    model: Path
+    tokenizer: Path
+    config: EncoderConfig
+    sha256: str
+
+
+def find_encoder(name: str = models.DEFAULT) -> EncoderFiles:
+    """The files of a name (models.py): fetched, converted to ONNX and cached where needed."""
     path = models.find_model(name)
     directory = path if path.is_dir() else path.parent
     config = read_config(directory, name)
     if package := models.PACKAGES.get(name):
         config = EncoderConfig(**{**vars(config), "licence": package.licence, "url": package.url})
-    tokenizer = _tokenizer(directory)
+    tokenizer = _tokenizer_file(directory)
     model = _onnx_of(path)
     if model is not None:
-        sha256 = _sha256([model, _tokenizer_file(directory)])
-        return Encoder(name, model, tokenizer, config, sha256, threads)
-    files = [directory / "config.json", _tokenizer_file(directory), *weight_files(directory)]
+        return EncoderFiles(name, model, tokenizer, config, _sha256([model, tokenizer]))
+    files = [directory / "config.json", tokenizer, *weight_files(directory)]
     sha256 = _sha256(files)
-    return Encoder(name, _converted(directory, sha256), tokenizer, config, sha256, threads)
+    return EncoderFiles(name, _converted(directory, sha256), tokenizer, config, sha256)
+
+
+def load_encoder(name: str = models.DEFAULT, threads: int = 0) -> Encoder:
+    """The encoder of a name, ready to run natively."""
+    files = find_encoder(name)
+    tokenizer = load_tokenizer(files.tokenizer)
+    return Encoder(name, files.model, tokenizer, files.config, files.sha256, threads)
 
 
 def _onnx_of(path: Path) -> Path | None:
@@ -204,8 +222,8 @@ def _tokenizer_file(directory: Path) -> Path:
     raise UserError(f"{directory}: no tokenizer.json beside the model")
 
 
-def _tokenizer(directory: Path) -> tokenizers.Tokenizer:
-    file = _tokenizer_file(directory)
+def load_tokenizer(file: Path) -> tokenizers.Tokenizer:
+    """Raises UserError for what is no tokenizer.json."""
     try:
         return tokenizers.Tokenizer.from_file(str(file))
     except Exception as error:  # tokenizers raises plain Exception

@@ -22,10 +22,10 @@ from pywasm_jit import poly
 INPUTS = ("input_ids", "attention_mask", "token_type_ids", "position_ids")
 _ROWS = {("batch", "seq"): 1}
 _VIEWS = ("Identity", "Dropout", "Cast", "Reshape", "Squeeze", "Unsqueeze", "Flatten")
-_ELEMENTWISE = frozenset(
-    ["Identity", "Dropout", "Cast", "Neg", "Abs", "Sqrt", "Reciprocal", "Exp", "Erf", "Tanh"]
-    + ["Sigmoid", "Relu", "Gelu", "Add", "Sub", "Mul", "Div", "Pow", "Min", "Max", "Clip"]
-)
+_ELEMENTWISE = {
+    *("Identity", "Dropout", "Cast", "Neg", "Abs", "Sqrt", "Reciprocal", "Exp", "Erf", "Tanh"),
+    *("Sigmoid", "Relu", "Gelu", "Add", "Sub", "Mul", "Div", "Pow", "Min", "Max", "Clip"),
+}
 _TELLING = ("Softmax", "LayerNormalization", "MatMul", "Gemm")  # of what a part was meant to be
 
 

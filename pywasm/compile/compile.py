@@ -1,0 +1,225 @@
+"""`pywasm compile`: from a model to a folder with its plan."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from pywasm import __version__
+from pywasm.compile import folding, fusion, kernels, memory, sizes, weights
+from pywasm.compile.contrib import lower_contrib
+from pywasm.compile.epilogues import fuse_epilogues, with_pooling
+from pywasm.compile.fused import Encoder
+from pywasm.compile.graph import Graph
+from pywasm.compile.lower import Program, WeightsDType, lower
+from pywasm.compile.onnx_import import import_onnx
+from pywasm.compile.plan_types import (
+    FILE_NAME,
+    FORMAT,
+    SHARD_BYTES,
+    Expr,
+    Loss,
+    Plan,
+    PlanEncoder,
+    PlanFile,
+    PlanModule,
+    Port,
+    ScratchRef,
+    Slot,
+    SlotRef,
+    Step,
+    WeightRef,
+    Weights,
+)
+from pywasm.encoder import EncoderFiles
+from pywasm.errors import UserError
+from pywasm.shards import replace_file
+from pywasm_jit import poly
+
+_MADE = re.compile(r"(weights|kernels|tokenizer|wgsl)-[0-9a-f]{20}\.\w+")
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A plan and the files it names, by name."""
+
+    plan: Plan
+    files: dict[str, bytes]
+
+    def write(self, directory: Path) -> None:
+        """Into `directory`, plan.json last. What neither this plan nor the one that was there
+        names is removed: visitors may still hold the one before."""
+        directory.mkdir(parents=True, exist_ok=True)
+        old = directory / FILE_NAME
+        before = old.read_text("utf-8", "replace") if old.is_file() else ""
+        for name, data in self.files.items():
+            target = directory / name
+            if not (target.is_file() and target.read_bytes() == data):
+                replace_file(target, data)
+        replace_file(old, plan_bytes(self.plan))
+        for file in directory.iterdir():
+            made = _MADE.fullmatch(file.name)
+            if made and file.name not in self.files and file.name not in before:
+                file.unlink()
+
+
+def plan_bytes(plan: Plan) -> bytes:
+    return plan.model_dump_json().encode() + b"\n"
+
+
+def read_encoder(files: EncoderFiles) -> Encoder:
+    """The fused encoder of a model, giving embeddings. Raises UserError, names what it can't."""
+    graph = import_onnx(files.model)
+    _check_inputs(graph)
+    graph = lower_contrib(graph)
+    output = "last_hidden_state"
+    if output not in graph.outputs:
+        output = graph.outputs[0]
+    graph = graph.reduced_to([output])
+    folding.check_operators(graph)
+    graph = folding.fold(graph)
+    encoder = fuse_epilogues(fusion.match(graph, output, files.config.max_tokens))
+    kind = files.config.pooling
+    if kind == "max":
+        raise UserError(f"{files.name}: pooling by maximum is not supported (mean or cls)")
+    return with_pooling(encoder, kind, files.config.normalize)
+
+
+def _check_inputs(graph: Graph) -> None:
+    unknown = [value.name for value in graph.inputs if value.name not in fusion.INPUTS]
+    if unknown or all(value.name != "input_ids" for value in graph.inputs):
+        names = ", ".join(value.name for value in graph.inputs)
+        raise UserError(
+            f"{graph.where}: inputs {names}; expected input_ids and perhaps "
+            f"{', '.join(fusion.INPUTS[1:])}"
+        )
+    for value in graph.inputs:
+        if len(value.shape) != 2:
+            raise UserError(f"{graph.where}: input {value.name} is no [batch, sequence]")
+
+
+def assemble(
+    files: EncoderFiles, encoder: Encoder, dtype: WeightsDType, loss: Loss | None = None
+) -> Compiled:
+    """The plan of an encoder with its weights in `dtype`, and all its files."""
+    program = lower(encoder, dtype)
+    table = kernels.Kernels(encoder.where)
+    numbers = [table.number(call) for call in program.calls]
+    made: dict[str, bytes] = {}
+    tokenizer = _file(made, "tokenizer", "json", files.tokenizer.read_bytes())
+    tensors, size = weights.place(program.weights)
+    shards = [
+        _file(made, "weights", "bin", piece)
+        for piece in weights.pieces(program.weights, SHARD_BYTES)
+    ]
+    modules = []
+    for numeric in kernels.NUMERICS:
+        for shared in (False, True):
+            code = _file(made, "kernels", "wasm", table.module(numeric, shared))
+            modules.append(PlanModule(numeric=numeric, shared=shared, **code.model_dump()))
+    placement, steps = _steps(program, table, numbers)
+    plan = Plan(
+        format=FORMAT,
+        compiler=__version__,
+        kind="encoder",
+        name=files.name,
+        licence=files.config.licence,
+        url=files.config.url,
+        source_sha256=files.sha256,
+        weights_dtype=dtype,
+        symbols=["batch", "seq"],
+        limits={"seq": files.config.max_tokens},
+        encoder=PlanEncoder(
+            dim=encoder.widths[encoder.output],
+            max_tokens=files.config.max_tokens,
+            query_prefix=files.config.query_prefix,
+            document_prefix=files.config.document_prefix,
+            pooling="cls" if files.config.pooling == "cls" else "mean",
+            normalize=files.config.normalize,
+            tokenizer=tokenizer,
+            loss=loss,
+        ),
+        inputs=[
+            Port(name="ids", dtype="i32", shape=["batch", "seq"], slot=placement.slot["ids"]),
+            Port(name="lengths", dtype="i32", shape=["batch"], slot=placement.slot["lengths"]),
+        ],
+        outputs=[
+            Port(
+                name="embedding",
+                dtype="f32",
+                shape=["batch", encoder.widths[encoder.output]],
+                slot=placement.slot[encoder.output],
+            )
+        ],
+        weights=Weights(bytes=size, shards=shards, tensors=tensors),
+        slots=[Slot(bytes=_largest(options)) for options in placement.bytes],
+        steps=steps,
+        kernels=table.kernels,
+        modules=modules,
+        wgsl=None,
+    )
+    return Compiled(plan, made)
+
+
+def _steps(
+    program: Program, table: kernels.Kernels, numbers: list[int]
+) -> tuple[memory.Placement, list[Step]]:
+    weight_numbers = {weight.name: index for index, weight in enumerate(program.weights)}
+    weight_bytes = {weight.name: weight.data.nbytes for weight in program.weights}
+    reads: list[list[str]] = []
+    writes: list[list[str]] = []
+    for call, number in zip(program.calls, numbers, strict=True):
+        buffers = table.kernels[number].buffers
+        reads.append(
+            [call.buffers[b.name] for b in buffers if not b.scratch and b.access != "write"]
+        )
+        writes.append(
+            [call.buffers[b.name] for b in buffers if not b.scratch and b.access != "read"]
+        )
+    lives = memory.lifetimes(reads, writes, ["ids", "lengths"], [program.output])
+    bytes_of = {name: value.bytes for name, value in program.values.items() if name in lives}
+    placement = memory.place(bytes_of, {name: lives[name] for name in bytes_of})
+    steps = []
+    for call, number in zip(program.calls, numbers, strict=True):
+        kernel = table.kernels[number]
+        references: list[WeightRef | SlotRef | ScratchRef] = []
+        moved = poly.constant(0)
+        scratch = 0
+        for buffer in kernel.buffers:
+            if buffer.scratch:
+                references.append(ScratchRef(scratch=scratch))
+                scratch += 1
+                continue
+            name = call.buffers[buffer.name]
+            if name in weight_numbers:
+                references.append(WeightRef(weight=weight_numbers[name]))
+                moved = poly.add(moved, poly.constant(weight_bytes[name]))
+            else:
+                references.append(SlotRef(slot=placement.slot[name]))
+                moved = poly.add(moved, bytes_of[name])
+        steps.append(
+            Step(
+                name=call.name,
+                kernel=number,
+                buffers=references,
+                extents=[sizes.to_expr(call.extents[extent]) for extent in kernel.extents],
+                flops=sizes.to_expr(call.flops),
+                bytes=sizes.to_expr(moved),
+            )
+        )
+    return placement, steps
+
+
+def _largest(options: list[poly.Poly]) -> Expr:
+    written = [sizes.to_expr(option) for option in options]
+    return written[0] if len(written) == 1 else ["max", *written]
+
+
+def _file(made: dict[str, bytes], what: str, suffix: str, data: bytes) -> PlanFile:
+    """Adds a file named by its content."""
+    digest = hashlib.sha256(data).hexdigest()
+    name = f"{what}-{digest[:20]}.{suffix}"
+    made[name] = data
+    return PlanFile(file=name, bytes=len(data), sha256=digest)

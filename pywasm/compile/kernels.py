@@ -1,0 +1,103 @@
+"""The kernels of a plan: recipes for both numeric classes, and the modules made of them."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any, get_args
+
+from pywasm.compile import sizes
+from pywasm.compile.lower import Call
+from pywasm.compile.plan_types import KernelBuffer, Numeric, PlanKernel, Recipe, Variant
+from pywasm.errors import UserError
+from pywasm_jit import ir, recipes, wasm
+
+NUMERICS: tuple[Numeric, ...] = get_args(Numeric)
+
+
+class Kernels:
+    """Collects the kernels that calls need, each once. `where` names the model in errors."""
+
+    def __init__(self, where: str) -> None:
+        self._where = where
+        self._numbers: dict[str, int] = {}
+        self._built: dict[Numeric, list[tuple[str, ir.Kernel]]] = {n: [] for n in NUMERICS}
+        self.kernels: list[PlanKernel] = []
+
+    def number(self, call: Call) -> int:
+        """Which of `kernels` the call runs. Raises UserError for sizes that no kernel takes."""
+        key = json.dumps([call.kernel, call.parameters], sort_keys=True)
+        if key not in self._numbers:
+            self._numbers[key] = len(self.kernels)
+            self.kernels.append(self._kernel(call))
+        return self._numbers[key]
+
+    def _kernel(self, call: Call) -> PlanKernel:
+        try:
+            made = {
+                numeric: recipes.default(call.kernel, call.parameters, numeric)
+                for numeric in NUMERICS
+            }
+            built = {numeric: recipes.build(recipe) for numeric, recipe in made.items()}
+        except ir.KernelError as error:
+            raise UserError(
+                f"{self._where}: {call.kernel} with {_listed(call.parameters)} can't be: {error}"
+            ) from error
+        export = f"k{len(self.kernels)}"
+        for numeric, kernel in built.items():
+            self._built[numeric].append((export, kernel))
+        first = built["fused"]
+        buffers = [_buffer(buffer) for buffer in first.buffers]
+        scratch = [
+            math.prod(_constant(size) for size in buffer.shape) * buffer.dtype.bytes
+            for buffer in first.buffers
+            if buffer.space == "scratch"
+        ]
+        return PlanKernel(
+            name=f"{call.kernel} {_listed(call.parameters)}".strip(),
+            export=export,
+            extents=list(first.extents),
+            buffers=buffers,
+            scratch=scratch,
+            variants={
+                numeric: Variant(
+                    recipe=Recipe.model_validate(made[numeric]), grid=grid(built[numeric])
+                )
+                for numeric in NUMERICS
+            },
+        )
+
+    def module(self, numeric: Numeric, shared: bool) -> bytes:
+        """A Wasm module with every kernel of one numeric class; `fused` uses relaxed SIMD."""
+        return wasm.render(self._built[numeric], wasm.WasmTarget(numeric == "fused", shared))
+
+
+def grid(kernel: ir.Kernel) -> Any:
+    """Iterations that threads share, as an expression of the kernel's extents."""
+    for loop in ir.loops(kernel.body):
+        if loop.mapping == "grid":
+            return sizes.from_ir(loop.end)
+    raise ir.KernelError(f"{kernel.name} has no grid loop")
+
+
+def _buffer(buffer: ir.Buffer) -> KernelBuffer:
+    return KernelBuffer(
+        name=buffer.name,
+        dtype=buffer.dtype.name,
+        shape=[sizes.from_ir(size) for size in buffer.shape],
+        access=buffer.access,
+        scratch=buffer.space == "scratch",
+    )
+
+
+def _constant(size: ir.Expr) -> int:
+    assert isinstance(size, ir.Int)  # the builder of kernels sees to it
+    return size.number
+
+
+def _listed(parameters: dict[str, Any]) -> str:
+    return " ".join(f"{name}={_short(value)}" for name, value in parameters.items())
+
+
+def _short(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,232 @@
+"""From fused operations to calls of kernels, and the weights that they read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from pywasm.compile import sizes, weights
+from pywasm.compile.fused import (
+    Attention,
+    Embed,
+    Encoder,
+    LayerNorm,
+    Linear,
+    Normalize,
+    Pool,
+)
+from pywasm.compile.plan_types import DTypeName
+from pywasm.compile.weights import Weight
+from pywasm_jit.poly import Poly, mul, scale
+
+WeightsDType = Literal["f32", "f16", "int8", "int4"]
+Parameters = dict[str, int | float | bool | str]
+_BYTES = {"f32": 4, "f16": 2, "i32": 4, "i8": 1, "u8": 1, "i8x4": 4}
+_EMBED_TABLES = {"f32": "f32", "f16": "f16", "int8": "i8", "int4": "i8"}
+
+
+@dataclass(frozen=True)
+class Value:
+    """An activation: `rows` rows of `columns` elements."""
+
+    dtype: DTypeName
+    rows: Poly
+    columns: int
+
+    @property
+    def bytes(self) -> Poly:
+        return scale(self.rows, self.columns * _BYTES[self.dtype])
+
+
+@dataclass(frozen=True)
+class Call:
+    """A kernel with its arguments by name: values or weights for buffers, sizes for extents."""
+
+    name: str
+    kernel: str
+    parameters: Parameters
+    buffers: dict[str, str]
+    extents: dict[str, Poly]
+    flops: Poly
+
+
+@dataclass
+class Program:
+    """`values` by name; `weights` in the order of their first use. `output`: the embeddings."""
+
+    output: str
+    calls: list[Call] = field(default_factory=list)
+    values: dict[str, Value] = field(default_factory=dict)
+    weights: list[Weight] = field(default_factory=list)
+
+
+def lower(encoder: Encoder, dtype: WeightsDType) -> Program:
+    """Calls in order. Inputs are the values "ids" and "lengths"."""
+    lowering = _Lowering(encoder, dtype)
+    for number, op in enumerate(encoder.ops):
+        match op:
+            case Embed():
+                lowering.embed(op, f"{number}.embed")
+            case Linear():
+                lowering.linear(op, f"{number}.linear")
+            case Attention():
+                lowering.attention(op, f"{number}.attention")
+            case LayerNorm():
+                lowering.layer_norm(op, f"{number}.layer_norm")
+            case Pool():
+                lowering.pool(op, f"{number}.{op.kind}_pool")
+            case Normalize():
+                lowering.normalize(op, f"{number}.normalize")
+    return lowering.program
+
+
+class _Lowering:
+    """`widths` of values are those of the encoder; names of weights begin with their call's."""
+
+    def __init__(self, encoder: Encoder, dtype: WeightsDType) -> None:
+        self._widths = encoder.widths
+        self._dtype = dtype
+        self._quantised: dict[str, tuple[str, str]] = {}
+        self.program = Program(encoder.output)
+        self._value("ids", 1, dtype="i32")
+        self._value("lengths", 1, rows=sizes.BATCH, dtype="i32")
+
+    def embed(self, op: Embed, name: str) -> None:
+        vocabulary, width = op.word.shape
+        dtype = _EMBED_TABLES[self._dtype]
+        parameters: Parameters = {"width": width, "dtype": dtype, "layer_norm": op.norm is not None}
+        buffers = {"ids": "ids"}
+        if dtype == "i8":
+            table, scales = weights.table_i8(f"{name}.word", op.word)
+            buffers |= {"word": self._weight(table), "scale_of_word": self._weight(scales)}
+        else:
+            word = weights.rows(f"{name}.word", op.word, "f16" if dtype == "f16" else "f32")
+            buffers["word"] = self._weight(word)
+        buffers["position"] = self._weight(weights.rows(f"{name}.position", op.position))
+        if op.norm is not None:
+            parameters["eps"] = op.norm.epsilon
+            buffers["gamma"] = self._weight(weights.rows(f"{name}.gamma", op.norm.gamma))
+            buffers["beta"] = self._weight(weights.rows(f"{name}.beta", op.norm.beta))
+        buffers["y"] = self._value(op.output, width)
+        extents = {
+            "batch": sizes.BATCH,
+            "seq": sizes.SEQ,
+            "vocab": sizes.number(vocabulary),
+            "positions": sizes.number(op.position.shape[0]),
+        }
+        self._call(name, "embed", parameters, buffers, extents, scale(sizes.ROWS, 8 * width))
+
+    def linear(self, op: Linear, name: str) -> None:
+        k, n = op.weight.shape
+        parameters: Parameters = {"K": k, "N": n}
+        if self._dtype == "int8":
+            kernel = "matmul_i8"
+            a, a_scale = self._quantise(op.x, k)
+            b, b_scale, b_sum = weights.panels_i8(f"{name}.weight", op.weight)
+            buffers = {
+                "a": a,
+                "a_scale": a_scale,
+                "b": self._weight(b),
+                "b_scale": self._weight(b_scale),
+                "b_sum": self._weight(b_sum),
+            }
+        else:
+            kernel = "matmul"
+            held: Literal["f32", "f16"] = "f16" if self._dtype == "f16" else "f32"
+            parameters["weights"] = held
+            weight = self._weight(weights.panels(f"{name}.weight", op.weight, held))
+            buffers = {"a": op.x, "b": weight}
+        parameters |= {
+            "bias": op.bias is not None,
+            "activation": op.activation,
+            "residual": op.residual is not None,
+        }
+        if op.bias is not None:
+            buffers["bias"] = self._weight(weights.rows(f"{name}.bias", op.bias))
+        if op.residual is not None:
+            buffers["residual"] = op.residual
+        buffers["c"] = self._value(op.output, n)
+        flops = scale(sizes.ROWS, 2 * k * n)
+        self._call(name, kernel, parameters, buffers, {"rows": sizes.ROWS}, flops)
+
+    def attention(self, op: Attention, name: str) -> None:
+        width = self._widths[op.output]
+        parameters: Parameters = {
+            "heads": op.heads,
+            "head_dim": width // op.heads,
+            "scale": op.scale,
+        }
+        buffers = {
+            "qkv": op.qkv,
+            "lengths": "lengths",
+            "out": self._value(op.output, width),
+        }
+        extents = {"batch": sizes.BATCH, "seq": sizes.SEQ}
+        flops = scale(mul(sizes.ROWS, sizes.SEQ), 4 * width)
+        self._call(name, "attention", parameters, buffers, extents, flops)
+
+    def layer_norm(self, op: LayerNorm, name: str) -> None:
+        width = self._widths[op.output]
+        parameters: Parameters = {
+            "width": width,
+            "eps": op.norm.epsilon,
+            "residual": op.residual is not None,
+        }
+        buffers = {"x": op.x}
+        if op.residual is not None:
+            buffers["residual"] = op.residual
+        buffers["gamma"] = self._weight(weights.rows(f"{name}.gamma", op.norm.gamma))
+        buffers["beta"] = self._weight(weights.rows(f"{name}.beta", op.norm.beta))
+        buffers["y"] = self._value(op.output, width)
+        flops = scale(sizes.ROWS, 8 * width)
+        self._call(name, "layer_norm", parameters, buffers, {"rows": sizes.ROWS}, flops)
+
+    def pool(self, op: Pool, name: str) -> None:
+        width = self._widths[op.output]
+        buffers = {"x": op.x}
+        if op.kind == "mean":
+            buffers["lengths"] = "lengths"
+        buffers["y"] = self._value(op.output, width, rows=sizes.BATCH)
+        kernel = "mean_pool" if op.kind == "mean" else "first_pool"
+        extents = {"batch": sizes.BATCH, "seq": sizes.SEQ}
+        self._call(name, kernel, {"width": width}, buffers, extents, scale(sizes.ROWS, width))
+
+    def normalize(self, op: Normalize, name: str) -> None:
+        width = self._widths[op.output]
+        buffers = {"x": op.x, "y": self._value(op.output, width, rows=sizes.BATCH)}
+        flops = scale(sizes.BATCH, 3 * width)
+        extents = {"rows": sizes.BATCH}
+        self._call(name, "normalize", {"width": width}, buffers, extents, flops)
+
+    def _quantise(self, x: str, width: int) -> tuple[str, str]:
+        """(bytes, scales) of the rows of `x`, made once for all that read them."""
+        if x not in self._quantised:
+            q = self._value(f"{x}/q", width // 4, dtype="i8x4")
+            scales = self._value(f"{x}/scale", 1)
+            self._quantised[x] = q, scales
+            buffers = {"x": x, "q": q, "scale": scales}
+            flops = scale(sizes.ROWS, 4 * width)
+            name = f"{len(self.program.calls)}.quantize"
+            self._call(name, "quantize_rows", {"K": width}, buffers, {"rows": sizes.ROWS}, flops)
+        return self._quantised[x]
+
+    def _value(
+        self, name: str, columns: int, rows: Poly = sizes.ROWS, dtype: DTypeName = "f32"
+    ) -> str:
+        self.program.values[name] = Value(dtype, rows, columns)
+        return name
+
+    def _weight(self, weight: Weight) -> str:
+        self.program.weights.append(weight)
+        return weight.name
+
+    def _call(
+        self,
+        name: str,
+        kernel: str,
+        parameters: Parameters,
+        buffers: dict[str, str],
+        extents: dict[str, Poly],
+        flops: Poly,
+    ) -> None:
+        self.program.calls.append(Call(name, kernel, parameters, buffers, extents, flops))

@@ -1,0 +1,54 @@
+"""Sizes with symbols: polynomials in "batch" and "seq", and how plan.json writes them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pywasm.compile.plan_types import Expr
+from pywasm_jit import ir, poly
+from pywasm_jit.poly import Poly
+
+ONE = poly.constant(1)
+BATCH = poly.name("batch")
+SEQ = poly.name("seq")
+ROWS = poly.mul(BATCH, SEQ)
+
+_OPERATORS = {"add": "+", "sub": "-", "mul": "*", "quo": "quo", "min": "min", "max": "max"}
+
+
+def number(value: int) -> Poly:
+    return poly.constant(value)
+
+
+def to_expr(size: Poly) -> Expr:
+    """Shortest form: terms in a fixed order, factors of 1 left out."""
+    terms: list[Any] = []
+    for names, coefficient in sorted(size.items()):
+        factors: list[Any] = [*([coefficient] if coefficient != 1 or not names else []), *names]
+        terms.append(factors[0] if len(factors) == 1 else ["*", *factors])
+    if not terms:
+        return 0
+    return terms[0] if len(terms) == 1 else ["+", *terms]
+
+
+def at_most(a: Poly, b: Poly) -> bool:
+    """Whether a <= b for all sizes from 1 up, as far as coefficients tell.
+
+    With batch = 1 + x and seq = 1 + y no coefficient of b - a may be negative.
+    """
+    c, x, y, xy = (
+        b.get(term, 0) - a.get(term, 0) for term in ((), ("batch",), ("seq",), ("batch", "seq"))
+    )
+    return min(c + x + y + xy, x + xy, y + xy, xy) >= 0
+
+
+def from_ir(expr: ir.Expr) -> Expr:
+    """An expression of a kernel's extents, such as the end of its grid loop."""
+    match expr:
+        case ir.Int(value):
+            return value
+        case ir.Extent(name):
+            return name
+        case ir.Op(name, args) if name in _OPERATORS:
+            return [_OPERATORS[name], *(from_ir(arg) for arg in args)]
+    raise ValueError(f"{expr!r} is no expression of extents")
