@@ -128,7 +128,7 @@ class _Shader:
     def _memory(self) -> list[str]:
         """Declarations of what lives outside of the function."""
         lines: list[str] = []
-        held = {"scratch": 0, "workgroup": 0}
+        held = {"private": 0, "workgroup": 0}
         for buffer in self._kernel.buffers:
             name, dtype = self._names[buffer.name], buffer.dtype
             if buffer.space == "global":
@@ -142,11 +142,12 @@ class _Shader:
         for buffer in self._kernel.buffers:
             if buffer.space != "global":
                 size = math.prod(self._values.number(n) for n in buffer.shape)
-                held[buffer.space] += 4 * size
-                space = "private" if buffer.space == "scratch" else "workgroup"
+                # What a grid iteration has to itself is a thread's or, if bound, a workgroup's.
+                space = "workgroup" if self._bound else "private"
+                held[space] += 4 * size
                 element = buffer.dtype.value
                 lines.append(f"var<{space}> {self._names[buffer.name]}: array<{element}, {size}>;")
-        for space, most in ("scratch", _MOST_PRIVATE), ("workgroup", _MOST_SHARED):
+        for space, most in ("private", _MOST_PRIVATE), ("workgroup", _MOST_SHARED):
             if held[space] > most:
                 raise KernelError(f"{held[space]} bytes of {space} memory, more than {most}")
         if self._kernel.extents:
@@ -236,13 +237,13 @@ class _Shader:
         """A barrier before `stmt`, if it meets what other threads did since the last one."""
         if self._local or self._size == 1 or not self._bound:
             return
-        accesses = self._shared.accesses(stmt)
-        if self._shared.meets_inside(stmt):
-            accesses = self._shared.own_accesses(stmt)  # what is inside comes later
-        spaces = self._pending.conflicts(accesses)
+        spaces = self._pending.conflicts(self._shared.accesses(stmt))
         if spaces:
             self._barrier(spaces)
-        self._pending = self._pending | accesses
+        if self._shared.meets_inside(stmt):
+            self._pending = self._pending | self._shared.own_accesses(stmt)
+        else:
+            self._pending = self._pending | self._shared.accesses(stmt)
 
     def _barrier(self, spaces: Sequence[str]) -> None:
         if "global" in spaces:
@@ -322,17 +323,15 @@ class _Shader:
         name = self._names[loop.var]
         self._values.begin(loop.begin, loop.end)
         begin, end = self._values.text(loop.begin), self._values.text(loop.end)
-        with self._block():
-            if not _of_extents(loop.end):  # is evaluated once
-                self._line(f"let {name}end = {end};")
-                end = f"{name}end"
-            with self._inside(f"for (var {name} = {begin}; {name} < {end}; {name}++)"):
-                self._body(loop.body)
-                if not self._local and self._bound and self._size > 1:
-                    # The next iteration begins where this one ended.
-                    spaces = self._pending.conflicts(self._shared.accesses(loop))
-                    if spaces:
-                        self._barrier(spaces)
+        if not _of_extents(loop.end):  # is evaluated once
+            end = self._values.temporary(end)
+        with self._inside(f"for (var {name} = {begin}; {name} < {end}; {name}++)"):
+            self._body(loop.body)
+            if not self._local and self._bound and self._size > 1:
+                # The next iteration begins where this one ended.
+                spaces = self._pending.conflicts(self._shared.accesses(loop))
+                if spaces:
+                    self._barrier(spaces)
 
     def _store(self, store: Store) -> None:
         buffer = store.buffer
@@ -343,7 +342,7 @@ class _Shader:
                 raise KernelError(f"{buffer.name}: WGSL stores no {buffer.dtype.name}, but i8x4")
             text = NARROWED[buffer.dtype.name].format(text)
         line = f"{self._values.element(buffer, store.index)} = {text};"
-        every = self._local or not self._bound or self._size == 1 or buffer.space == "scratch"
+        every = self._local or not self._bound or self._size == 1
         self._line(line if every else f"if (thread == 0) {{ {line} }}")
 
 

@@ -57,7 +57,7 @@ class Shared:
         self._names = {
             buffer.name
             for buffer in kernel.buffers
-            if buffer.space == "workgroup"
+            if buffer.space != "global"
             or (buffer.space == "global" and buffer.name in read & written)
         }
         self.spaces = sorted({b.space for b in kernel.buffers if b.name in self._names})

@@ -74,6 +74,10 @@ _OPS = {
 _COMPARISONS = {"lt": "<", "le": "<=", "eq": "=="}
 _LINEAR = ("add", "sub", "mul")
 
+# 1.5 * 2**23, added to an f32 to round it: the integer then stands in the low bits. Compilers of
+# shaders may cancel (x + MAGIC) - MAGIC, so the difference is taken of the bits.
+MAGIC, MAGIC_BITS = 12582912.0, "0x4b400000"
+
 # The beginning of a call -> the function called, for sources that have the call.
 HELPERS = {
     # No constant expression, as a builtin would be: infinity and NaN are errors in those.
@@ -149,12 +153,16 @@ class Values:
         if found is None:
             found = self._render(expr)
             if self._uses.get(id(expr), 0) > 1 and not re.fullmatch(r"[\w.]+", found):
-                self._temporaries += 1
-                name = f"t{self._temporaries}"
-                self._line(f"let {name} = {found};")
-                found = name
+                found = self.temporary(found)
             self._texts[id(expr)] = found
         return found
+
+    def temporary(self, text: str) -> str:
+        """A new name for a value."""
+        self._temporaries += 1
+        name = f"t{self._temporaries}"
+        self._line(f"let {name} = {text};")
+        return name
 
     def condition(self, expr: Expr) -> str:
         """`expr` as a bool."""
@@ -216,6 +224,8 @@ class Values:
                 if name == "select":
                     condition = self.condition(args[0])
                     return f"select({self.text(args[2])}, {self.text(args[1])}, {condition})"
+                if name == "sub" and args[1] == Float(MAGIC):
+                    return f"f32(bitcast<i32>({self.text(args[0])}) - {MAGIC_BITS})"
                 return _OPS[name].format(*map(self.text, args))
         raise KernelError(f"{expr!r} is no expression")
 

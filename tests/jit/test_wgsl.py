@@ -292,7 +292,7 @@ def test_what_webgpu_can_not_do() -> None:
     with k.parallel("i", 8) as i:
         held[i] = 1.0
         z[i] = held[i]
-    with pytest.raises(KernelError, match="12000 bytes of scratch memory, more than 8192"):
+    with pytest.raises(KernelError, match="12000 bytes of private memory, more than 8192"):
         render(k.kernel())
 
     k = Builder("serial", "fused")
