@@ -188,6 +188,26 @@ void max_pages_bounds_what_is_asked_for(const GraphData& data) {
   CHECK_GT(exact, 0u);
 }
 
+// Candidates after the first R count where they share pages, and the hits do not depend on which
+// pages are in memory.
+void candidates_that_share_pages_count(const GraphData& data) {
+  const Site site = make_site(data, config_for(PwKind::Clusters, PwDtype::I8, 1, PwMetric::Cosine));
+  Index cold, warm;
+  CHECK_EQ(cold.open(site.head.data(), site.head.size(), 1), PW_DONE);  // the smallest cache there is
+  CHECK_EQ(warm.open(site.head.data(), site.head.size(), 0), PW_DONE);
+  constexpr uint32_t kDepth = 12;
+  uint32_t more = 0;
+  for (const std::vector<float>& query : data.queries) {
+    const ByteWriter message = search_message(query, {.nprobe = 30, .rerank = kDepth});
+    const Outcome outcome = run_operation(warm, site, PwOperation::SearchVector, message);
+    const PwHits head = outcome.at<PwHits>(0);
+    CHECK(head.distances >= kDepth && head.distances <= 3 * kDepth);
+    more += head.distances - kDepth;
+    CHECK(rows_of(outcome) == rows_of(run_operation(cold, site, PwOperation::SearchVector, message)));
+  }
+  CHECK_GT(more, 0u);
+}
+
 void searches_in_flight_do_not_mix(const GraphData& data) {
   const Site site = make_site(data, config_for(PwKind::Clusters, PwDtype::F32, 1, PwMetric::Cosine));
   Index index, alone;
@@ -301,6 +321,7 @@ int main() {
   tiny_cache_finds_the_same(data);
   filters_keep_recall(data);
   max_pages_bounds_what_is_asked_for(data);
+  candidates_that_share_pages_count(data);
   searches_in_flight_do_not_mix(data);
   refuses_bad_searches(data);
   build_refuses_bad_rows();
