@@ -1,4 +1,4 @@
-// The exported functions of search: one open index and the operations in flight. Those of a build are
+// The exported functions of every module: one open index and the operations in flight. The others are
 // in abi_build.cpp.
 #include "abi.h"
 
@@ -50,6 +50,8 @@ void close_index() {
 
 }  // namespace
 
+Index* current_index() { return open_index.get(); }
+
 uint32_t pw_abi_version() { return kAbiVersion; }
 void* pw_alloc(uint32_t bytes) { return bytes > UINT32_MAX - 16 ? nullptr : aligned_alloc(16, (bytes + 15) & ~15u); }
 void pw_free(void* pointer) { free(pointer); }
@@ -91,13 +93,6 @@ int32_t pw_set_budget(uint32_t bytes) {
   return PW_DONE;
 }
 
-int32_t pw_set_policy(uint32_t policy) {
-  if (!open_index) return no_index();
-  if (policy > static_cast<uint32_t>(Policy::Sieve)) return fail(PW_BAD_ARGUMENT, "policy %u: expected 0 to 2", policy);
-  open_index->pages.set_policy(static_cast<Policy>(policy));
-  return PW_DONE;
-}
-
 // --- pages -------------------------------------------------------------------------------
 
 void* pw_page_buffer(uint32_t page) { return open_index ? open_index->pages.buffer(page) : nullptr; }
@@ -108,9 +103,6 @@ void pw_page_abandon(uint32_t page) {
 int32_t pw_page_present(uint32_t page) { return open_index && open_index->pages.present(page); }
 int32_t pw_make_resident(uint32_t section) {
   return open_index ? open_index->pages.make_resident(static_cast<Section>(section)) : no_index();
-}
-int32_t pw_drop_resident(uint32_t section) {
-  return open_index ? open_index->pages.drop_resident(static_cast<Section>(section)) : no_index();
 }
 
 // --- operations --------------------------------------------------------------------------

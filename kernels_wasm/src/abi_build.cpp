@@ -1,5 +1,5 @@
-// The exported functions of a build: of builder.wasm (parts.h). engine.wasm is linked without this file,
-// and so without everything that only a build needs.
+// The exported functions of builder.wasm alone (parts.h): of a build, and what measurements set. engine.wasm
+// is linked without this file, and so without everything that only a build needs.
 #include <memory>
 #include <vector>
 
@@ -24,6 +24,18 @@ int32_t pw_create(const void* config, uint32_t bytes, uint32_t budget) {
   int32_t status = empty.begin(config, bytes);
   while (status == PW_DONE && (status = empty.finish()) == PW_NEED) status = PW_DONE;
   return status == PW_DONE ? pw_open(empty.head().data(), static_cast<uint32_t>(empty.head().size()), budget) : status;
+}
+
+int32_t pw_set_policy(uint32_t policy) {
+  Index* const index = current_index();
+  if (!index) return fail(PW_STATE, "no index is open");
+  if (policy > static_cast<uint32_t>(Policy::Sieve)) return fail(PW_BAD_ARGUMENT, "policy %u: expected 0 to 2", policy);
+  index->pages.set_policy(static_cast<Policy>(policy));
+  return PW_DONE;
+}
+int32_t pw_drop_resident(uint32_t section) {
+  Index* const index = current_index();
+  return index ? index->pages.drop_resident(static_cast<Section>(section)) : fail(PW_STATE, "no index is open");
 }
 
 int32_t pw_build_begin(const void* config, uint32_t bytes) {

@@ -58,3 +58,6 @@ class Index {
 
   uint32_t vectors_first_page_ = 0, vectors_per_page_ = 1, vector_bytes_ = 0;
 };
+
+// The index that the module has open (abi.cpp), or null.
+Index* current_index();

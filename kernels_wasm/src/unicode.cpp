@@ -8,22 +8,26 @@
 
 namespace {
 
-struct ClassRange {
-  uint32_t first, end;
-  CharClass kind;
+// One type for all three tables: every visitor downloads the code that handles it.
+struct Entry {
+  uint32_t first, last;
+  uint32_t kind;   // of a class: CharClass; of a run: its mode (pywasm/tools/unicode_tables.py); of a string: its bytes
+  uint32_t value;  // of a run: the target; of a string: where it begins in kFoldStringBlob
 };
-struct FoldRun {
-  uint32_t first, last, mode, target;  // modes: pywasm/tools/unicode_tables.py
-};
-struct FoldString {
-  uint32_t code, bytes;
-  const char* text;
+
+struct Table {
+  std::vector<Entry> entries;
+
+  // Null when no entry holds `code`.
+  const Entry* find(uint32_t code) const {
+    const auto after = std::upper_bound(entries.begin(), entries.end(), code,
+                                        [](uint32_t c, const Entry& entry) { return c < entry.first; });
+    return after == entries.begin() || code > (after - 1)->last ? nullptr : &*(after - 1);
+  }
 };
 
 struct Tables {
-  std::vector<ClassRange> classes;
-  std::vector<FoldRun> runs;
-  std::vector<FoldString> strings;
+  Table classes, runs, strings;
 
   Tables() {
     ByteReader ranges(kClassBlob, sizeof kClassBlob);
@@ -31,7 +35,7 @@ struct Tables {
       const uint32_t gap = ranges.varint();
       const uint32_t first = at + gap / 8;
       at = first + ranges.varint();
-      classes.push_back({first, at, static_cast<CharClass>(gap % 8)});
+      classes.entries.push_back({first, at - 1, gap % 8, 0});
     }
     ByteReader gaps(kFoldGaps, sizeof kFoldGaps), counts(kFoldCounts, sizeof kFoldCounts),
         targets(kFoldTargets, sizeof kFoldTargets);
@@ -42,13 +46,14 @@ struct Tables {
       const uint32_t target = after + ((zigzag >> 1) ^ -(zigzag & 1));
       last = first + (count / 4 - 1) * step;
       after = mode == 2 ? target : target + count / 4 * step;
-      runs.push_back({first, last, mode, target});
+      runs.entries.push_back({first, last, mode, target});
     }
     ByteReader texts(kFoldStringBlob, sizeof kFoldStringBlob);
     for (uint32_t code = 127; texts.left();) {
       code += texts.varint();
       const uint32_t bytes = texts.varint();
-      strings.push_back({code, bytes, texts.text(bytes).data()});
+      strings.entries.push_back({code, code, bytes, static_cast<uint32_t>(texts.at())});
+      texts.take(bytes);
     }
   }
 };
@@ -93,35 +98,25 @@ uint32_t encode_utf8(uint32_t code, char* out) {
 
 CharClass wide_char_class(uint32_t code) {
   if (is_kanji_or_syllable(code)) return CharClass::Bigram;
-  const auto& classes = tables().classes;
-  const auto after = std::upper_bound(classes.begin(), classes.end(), code,
-                                      [](uint32_t c, const ClassRange& range) { return c < range.first; });
-  if (after == classes.begin() || code >= (after - 1)->end) return CharClass::Separator;
-  return (after - 1)->kind;
+  const Entry* const range = tables().classes.find(code);
+  return range ? static_cast<CharClass>(range->kind) : CharClass::Separator;
 }
 
 uint32_t fold_one(uint32_t code) {
   if (code < 128) return code - 'A' < 26 ? code + 32 : code;
   if (is_kanji_or_syllable(code)) return code;
-  const auto& runs = tables().runs;
-  const auto after = std::upper_bound(runs.begin(), runs.end(), code,
-                                      [](uint32_t c, const FoldRun& run) { return c < run.first; });
-  if (after == runs.begin()) return code;
-  const FoldRun& run = *(after - 1);
-  if (code > run.last || (run.mode == 1 && (code - run.first) % 2)) return code;
-  return run.mode == 2 ? run.target : run.target + (code - run.first);
+  const Entry* const run = tables().runs.find(code);
+  if (!run || (run->kind == 1 && (code - run->first) % 2)) return code;
+  return run->kind == 2 ? run->value : run->value + (code - run->first);
 }
 
 Folded fold(uint32_t code) {
   Folded folded;
   const uint32_t one = fold_one(code);
   if (one == code && code >= 128) {
-    const auto& strings = tables().strings;
-    const auto found = std::lower_bound(strings.begin(), strings.end(), code,
-                                        [](const FoldString& entry, uint32_t c) { return entry.code < c; });
-    if (found != strings.end() && found->code == code) {
-      memcpy(folded.data, found->text, found->bytes);
-      folded.bytes = found->bytes;
+    if (const Entry* const found = tables().strings.find(code)) {
+      memcpy(folded.data, kFoldStringBlob + found->value, found->kind);
+      folded.bytes = found->kind;
       return folded;
     }
   }
