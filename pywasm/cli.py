@@ -1,4 +1,4 @@
-"""The command line: `pywasm build`, `inspect`, `verify`, `serve`, `bench`."""
+"""The command line: `pywasm build`, `inspect`, `verify`, `serve`, `compile`, `profile`, `bench`."""
 
 import json
 import sys
@@ -48,6 +48,13 @@ class MetricOption(StrEnum):
     cosine = "cosine"
     ip = "ip"
     l2 = "l2"
+
+
+class WeightsOption(StrEnum):
+    f32 = "f32"
+    f16 = "f16"
+    int8 = "int8"
+    int4 = "int4"
 
 
 class Duplicate(StrEnum):
@@ -279,6 +286,51 @@ def serve(
     from pywasm.serve import serve as run
 
     run(site, host, port, open_browser, Console())
+
+
+@app.command(name="compile")
+def compile_(
+    model: Annotated[
+        str,
+        typer.Argument(help="A Hugging Face directory, an .onnx file, a hub name, or 'minilm'."),
+    ],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The folder to write.")],
+    weights: Annotated[
+        WeightsOption, typer.Option(help="How matrices and token embeddings are stored.")
+    ] = WeightsOption.f32,
+    as_json: Json = False,
+) -> None:
+    """Compile a transformer encoder for the browser: a plan, its kernels and its weights.
+
+    The plan is run natively and compared with the model before anything is written: the loss that
+    is printed is what it costs to store weights in fewer bits.
+    """
+    from pywasm.compile.command import compile_to, print_compiled
+
+    result = compile_to(model, output, weights.value, _errors if not as_json else None)
+    if as_json:
+        print(json.dumps(result, ensure_ascii=False))
+    else:
+        print_compiled(result, Console())
+
+
+@app.command()
+def profile(
+    model: Annotated[
+        str, typer.Argument(help="A folder made by [bold]pywasm compile[/bold], or a model.")
+    ],
+    weights: Annotated[
+        WeightsOption, typer.Option(help="Of a model that is not compiled yet.")
+    ] = WeightsOption.f32,
+    batch: Annotated[int, typer.Option(min=1, help="Texts together.")] = 1,
+    seq: Annotated[int, typer.Option(min=1, help="Tokens of each.")] = 128,
+    relaxed: Annotated[bool, typer.Option(help="With relaxed SIMD.")] = True,
+    as_json: Json = False,
+) -> None:
+    """The time of each kernel of an encoder, and its distance to the roofline of this machine."""
+    from pywasm.compile.command import profile_model
+
+    profile_model(model, weights.value, batch, seq, relaxed, as_json, Console())
 
 
 def _version(wanted: bool) -> None:

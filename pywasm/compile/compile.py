@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import tokenizers
+
 from pywasm import __version__
-from pywasm.compile import folding, fusion, kernels, memory, sizes, weights
+from pywasm.compile import folding, fused, fusion, kernels, loss, memory, sizes, weights
 from pywasm.compile.contrib import lower_contrib
 from pywasm.compile.epilogues import fuse_epilogues, with_pooling
-from pywasm.compile.fused import Encoder
 from pywasm.compile.graph import Graph
 from pywasm.compile.lower import Program, WeightsDType, lower
 from pywasm.compile.onnx_import import import_onnx
@@ -21,6 +23,7 @@ from pywasm.compile.plan_types import (
     SHARD_BYTES,
     Expr,
     Loss,
+    Numeric,
     Plan,
     PlanEncoder,
     PlanFile,
@@ -33,11 +36,14 @@ from pywasm.compile.plan_types import (
     WeightRef,
     Weights,
 )
-from pywasm.encoder import EncoderFiles
+from pywasm.compile.run import PlanRun, TextEncoder
+from pywasm.encoder import Encoder, EncoderFiles, load_tokenizer
 from pywasm.errors import UserError
 from pywasm.shards import replace_file
 from pywasm_jit import poly
 
+# What a plan must agree with its model at least: less is a fault of the compiler.
+_LEAST_COSINE: dict[WeightsDType, float] = {"f32": 0.9999, "f16": 0.999, "int8": 0.9, "int4": 0.7}
 _MADE = re.compile(r"(weights|kernels|tokenizer|wgsl)-[0-9a-f]{20}\.\w+")
 
 
@@ -47,6 +53,21 @@ class Compiled:
 
     plan: Plan
     files: dict[str, bytes]
+
+    def run(self, numeric: Numeric) -> PlanRun:
+        """It, ready to be run natively."""
+        module = next(m for m in self.plan.modules if m.numeric == numeric and not m.shared)
+        shards = [self.files[shard.file] for shard in self.plan.weights.shards]
+        return PlanRun(self.plan, shards, self.files[module.file], numeric)
+
+    def encoder(self, numeric: Numeric) -> TextEncoder:
+        """The same with its tokenizer."""
+        data = self.files[self.plan.encoder.tokenizer.file]
+        return TextEncoder(self.run(numeric), tokenizers.Tokenizer.from_buffer(data))
+
+    def with_loss(self, loss: Loss) -> Compiled:
+        encoder = self.plan.encoder.model_copy(update={"loss": loss})
+        return Compiled(self.plan.model_copy(update={"encoder": encoder}), self.files)
 
     def write(self, directory: Path) -> None:
         """Into `directory`, plan.json last. What neither this plan nor the one that was there
@@ -69,7 +90,7 @@ def plan_bytes(plan: Plan) -> bytes:
     return plan.model_dump_json().encode() + b"\n"
 
 
-def read_encoder(files: EncoderFiles) -> Encoder:
+def read_encoder(files: EncoderFiles) -> fused.Encoder:
     """The fused encoder of a model, giving embeddings. Raises UserError, names what it can't."""
     graph = import_onnx(files.model)
     _check_inputs(graph)
@@ -87,6 +108,26 @@ def read_encoder(files: EncoderFiles) -> Encoder:
     return with_pooling(encoder, kind, files.config.normalize)
 
 
+def compile_model(
+    files: EncoderFiles, dtype: WeightsDType, on_stage: Callable[[str], None] = lambda name: None
+) -> Compiled:
+    """The plan of a model, its loss against onnxruntime measured. Raises UserError."""
+    on_stage("reading the model")
+    encoder = read_encoder(files)
+    on_stage("compiling kernels")
+    compiled = assemble(files, encoder, dtype)
+    on_stage("measuring the loss")
+    tokenizer = load_tokenizer(files.tokenizer)
+    native = Encoder(files.name, files.model, tokenizer, files.config, files.sha256)
+    found = loss.measure(compiled.encoder("fused"), native)
+    if found.min_cosine < _LEAST_COSINE[dtype]:
+        raise UserError(
+            f"{files.name}: the plan in {dtype} does not agree with the model run by onnxruntime "
+            f"(cosine {found.min_cosine:.4f}, expected {_LEAST_COSINE[dtype]} or more)"
+        )
+    return compiled.with_loss(found)
+
+
 def _check_inputs(graph: Graph) -> None:
     unknown = [value.name for value in graph.inputs if value.name not in fusion.INPUTS]
     if unknown or all(value.name != "input_ids" for value in graph.inputs):
@@ -100,9 +141,7 @@ def _check_inputs(graph: Graph) -> None:
             raise UserError(f"{graph.where}: input {value.name} is no [batch, sequence]")
 
 
-def assemble(
-    files: EncoderFiles, encoder: Encoder, dtype: WeightsDType, loss: Loss | None = None
-) -> Compiled:
+def assemble(files: EncoderFiles, encoder: fused.Encoder, dtype: WeightsDType) -> Compiled:
     """The plan of an encoder with its weights in `dtype`, and all its files."""
     program = lower(encoder, dtype)
     table = kernels.Kernels(encoder.where)
@@ -139,7 +178,7 @@ def assemble(
             pooling="cls" if files.config.pooling == "cls" else "mean",
             normalize=files.config.normalize,
             tokenizer=tokenizer,
-            loss=loss,
+            loss=None,
         ),
         inputs=[
             Port(name="ids", dtype="i32", shape=["batch", "seq"], slot=placement.slot["ids"]),
@@ -195,10 +234,11 @@ def _steps(
             name = call.buffers[buffer.name]
             if name in weight_numbers:
                 references.append(WeightRef(weight=weight_numbers[name]))
-                moved = poly.add(moved, poly.constant(weight_bytes[name]))
+                whole = poly.constant(weight_bytes[name])
             else:
                 references.append(SlotRef(slot=placement.slot[name]))
-                moved = poly.add(moved, bytes_of[name])
+                whole = bytes_of[name]
+            moved = poly.add(moved, call.gathered.get(buffer.name, whole))
         steps.append(
             Step(
                 name=call.name,

@@ -7,7 +7,7 @@ import math
 from typing import Any, get_args
 
 from pywasm.compile import sizes
-from pywasm.compile.lower import Call
+from pywasm.compile.lower import Call, Parameters
 from pywasm.compile.plan_types import KernelBuffer, Numeric, PlanKernel, Recipe, Variant
 from pywasm.errors import UserError
 from pywasm_jit import ir, recipes, wasm
@@ -95,9 +95,12 @@ def _constant(size: ir.Expr) -> int:
     return size.number
 
 
-def _listed(parameters: dict[str, Any]) -> str:
-    return " ".join(f"{name}={_short(value)}" for name, value in parameters.items())
-
-
-def _short(value: Any) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+def _listed(parameters: Parameters) -> str:
+    """What is on, and what has a number: "K=384 N=1536 weights=f32 bias activation=gelu"."""
+    parts = []
+    for name, value in parameters.items():
+        if value is True:
+            parts.append(name)
+        elif value is not False and value != "":
+            parts.append(f"{name}={value:.6g}" if isinstance(value, float) else f"{name}={value}")
+    return " ".join(parts)

@@ -40,7 +40,10 @@ class Value:
 
 @dataclass(frozen=True)
 class Call:
-    """A kernel with its arguments by name: values or weights for buffers, sizes for extents."""
+    """A kernel with its arguments by name: values or weights for buffers, sizes for extents.
+
+    `gathered`: bytes that are read of buffers that are not read whole.
+    """
 
     name: str
     kernel: str
@@ -48,6 +51,7 @@ class Call:
     buffers: dict[str, str]
     extents: dict[str, Poly]
     flops: Poly
+    gathered: dict[str, Poly] = field(default_factory=dict)
 
 
 @dataclass
@@ -114,7 +118,16 @@ class _Lowering:
             "vocab": sizes.number(vocabulary),
             "positions": sizes.number(op.position.shape[0]),
         }
-        self._call(name, "embed", parameters, buffers, extents, scale(sizes.ROWS, 8 * width))
+        element = {"f32": 4, "f16": 2, "i8": 1}[dtype]
+        gathered = {
+            "word": scale(sizes.ROWS, element * width),
+            "scale_of_word": scale(sizes.ROWS, 4),
+            "position": scale(sizes.SEQ, 4 * width),
+        }
+        flops = scale(sizes.ROWS, 8 * width)
+        self.program.calls.append(
+            Call(name, "embed", parameters, buffers, extents, flops, gathered)
+        )
 
     def linear(self, op: Linear, name: str) -> None:
         k, n = op.weight.shape

@@ -84,7 +84,7 @@ class PlanFile(_Model):
 
 
 class Loss(_Model):
-    """What quantisation costs, measured at compile time: cosine against f32 on sample texts."""
+    """Cosine on sample texts between the plan's vectors and the model's, run in f32."""
 
     texts: int
     mean_cosine: float
@@ -101,7 +101,7 @@ class PlanEncoder(_Model):
     pooling: Literal["mean", "cls"] = pydantic.Field(description="Already in the steps")
     normalize: bool = pydantic.Field(description="Already in the steps")
     tokenizer: PlanFile
-    loss: Loss | None = pydantic.Field(description="None: f32")
+    loss: Loss | None = pydantic.Field(description="Measured at compile time; null: not")
 
 
 class Port(_Model):

@@ -49,7 +49,8 @@ _NUMPY = {"f32": np.float32, "i32": np.int32}
 
 
 @functools.cache
-def _engine() -> wasmtime.Engine:
+def wasm_engine() -> wasmtime.Engine:
+    """With relaxed SIMD; one for the process."""
     config = wasmtime.Config()
     config.wasm_simd = True
     config.wasm_relaxed_simd = True
@@ -65,11 +66,11 @@ class PlanRun:
     ) -> None:
         self.plan = plan
         self._numeric: Numeric = numeric
-        self._store = wasmtime.Store(_engine())
+        self._store = wasmtime.Store(wasm_engine())
         self._arena = _aligned(CONTROL_BYTES + plan.weights.bytes)
         limits = wasmtime.Limits(-(-self._arena // _PAGE), _LARGEST_MEMORY // _PAGE)
         self._memory = wasmtime.Memory(self._store, wasmtime.MemoryType(limits))
-        code = wasmtime.Module(_engine(), module)
+        code = wasmtime.Module(wasm_engine(), module)
         instance = wasmtime.Instance(self._store, code, [self._memory])
         exports = instance.exports(self._store)
         self._functions: list[Any] = [exports[kernel.export] for kernel in plan.kernels]
@@ -170,7 +171,7 @@ class PlanRun:
         return np.frombuffer(data, kind).reshape(shape)
 
 
-class PlanEncoder:
+class TextEncoder:
     """Texts to embeddings by a plan: what `Encoder` is in the browser."""
 
     def __init__(self, run: PlanRun, tokenizer: tokenizers.Tokenizer) -> None:
@@ -254,11 +255,11 @@ def open_run(directory: Path, numeric: Numeric = "fused") -> PlanRun:
     return PlanRun(plan, weights, code, numeric)
 
 
-def open_encoder(directory: Path, numeric: Numeric = "fused") -> PlanEncoder:
+def open_encoder(directory: Path, numeric: Numeric = "fused") -> TextEncoder:
     """The encoder of a compiled model, ready to run."""
     run = open_run(directory, numeric)
     read_file(directory, run.plan.encoder.tokenizer)
-    return PlanEncoder(run, load_tokenizer(directory / run.plan.encoder.tokenizer.file))
+    return TextEncoder(run, load_tokenizer(directory / run.plan.encoder.tokenizer.file))
 
 
 def _aligned(size: int) -> int:

@@ -18,7 +18,7 @@ export interface KernelBuffer {
   scratch: boolean;
 }
 
-/** What quantisation costs, measured at compile time: cosine against f32 on sample texts. */
+/** Cosine on sample texts between the plan's vectors and the model's, run in f32. */
 export interface Loss {
   texts: number;
   mean_cosine: number;
@@ -37,7 +37,7 @@ export interface PlanEncoder {
   /** Already in the steps */
   normalize: boolean;
   tokenizer: PlanFile;
-  /** None: f32 */
+  /** Measured at compile time; null: not */
   loss: Loss | null;
 }
 
