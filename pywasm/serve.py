@@ -175,6 +175,7 @@ def serve(site: Path, host: str, port: int, open_browser: bool, console: Console
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
+        listener.listen()  # whoever reads the address below may connect at once
     except OSError as error:
         raise UserError(
             f"port {port} on {host} can't be had ({error.strerror}); choose another with --port, "
