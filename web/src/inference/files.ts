@@ -23,7 +23,7 @@ export class ModelFiles {
     this.#signal = signal;
   }
 
-  get tier(): "opfs" | "cache" | "memory" {
+  get tier(): "opfs" | "indexeddb" | "memory" {
     return this.#store?.tier ?? "memory";
   }
 

@@ -1,7 +1,8 @@
 /** Files of compiled models in local storage, whole and by name: the names tell the content. */
+import { answer, deleteDatabase, finished, openDatabase } from "../pages/idb.ts";
 
 export interface FileStore {
-  readonly tier: "opfs" | "cache";
+  readonly tier: "opfs" | "indexeddb";
   /** Fills `target`; false if the file is not there or of another length. */
   read(name: string, target: Uint8Array): Promise<boolean>;
   /** A file of any length as text; null if it is not there. */
@@ -23,6 +24,7 @@ interface SyncAccessHandle {
 }
 
 const ROOT = "pywasm-models";
+const STORE = "files";
 
 /** The best that there is for the model at `address`; null where nothing can be stored. */
 export async function openStore(address: string): Promise<FileStore | null> {
@@ -32,7 +34,7 @@ export async function openStore(address: string): Promise<FileStore | null> {
     // No file system here, or denied.
   }
   try {
-    return new CacheFiles(await caches.open(`${ROOT} ${address}`), address);
+    return await DatabaseFiles.open(address);
   } catch {
     return null;
   }
@@ -45,7 +47,7 @@ export async function removeStore(address: string): Promise<void> {
       const root = await (await navigator.storage.getDirectory()).getDirectoryHandle(ROOT);
       await root.removeEntry(encodeURIComponent(address), { recursive: true });
     })(),
-    (async () => caches.delete(`${ROOT} ${address}`))(),
+    (async () => deleteDatabase(databaseName(address)))(),
   ]);
 }
 
@@ -112,38 +114,51 @@ function open(file: FileSystemFileHandle, mode: "read-only" | "readwrite"): Prom
   return (file as unknown as { createSyncAccessHandle(options: { mode: string }): Promise<SyncAccessHandle> }).createSyncAccessHandle({ mode });
 }
 
-/** The Cache API's storage, by address: where there is no file system for workers. */
-class CacheFiles implements FileStore {
-  readonly tier = "cache";
-  readonly #cache: Cache;
-  readonly #base: string;
+/** IndexedDB, where there is no file system for workers: one database a model, a record a file. */
+class DatabaseFiles implements FileStore {
+  readonly tier = "indexeddb";
+  readonly #database: IDBDatabase;
 
-  constructor(cache: Cache, base: string) {
-    this.#cache = cache;
-    this.#base = base;
+  private constructor(database: IDBDatabase) {
+    this.#database = database;
+  }
+
+  static async open(address: string): Promise<DatabaseFiles> {
+    return new DatabaseFiles(await openDatabase(databaseName(address), (fresh) => void fresh.createObjectStore(STORE)));
   }
 
   async read(name: string, target: Uint8Array): Promise<boolean> {
-    const response = await this.#cache.match(new URL(name, this.#base));
-    if (!response) return false;
-    const bytes = new Uint8Array(await response.arrayBuffer());
-    if (bytes.byteLength !== target.byteLength) return false;
-    target.set(bytes);
+    const bytes = await this.#get(name);
+    if (bytes?.byteLength !== target.byteLength) return false;
+    target.set(new Uint8Array(bytes));
     return true;
   }
 
   async text(name: string): Promise<string | null> {
-    return (await (await this.#cache.match(new URL(name, this.#base)))?.text()) ?? null;
+    const bytes = await this.#get(name);
+    return bytes ? new TextDecoder().decode(bytes) : null;
   }
 
   async write(name: string, bytes: Uint8Array): Promise<void> {
-    const plain = bytes.buffer instanceof ArrayBuffer ? (bytes as Uint8Array<ArrayBuffer>) : new Uint8Array(bytes);
-    await this.#cache.put(new URL(name, this.#base), new Response(plain));
+    const transaction = this.#database.transaction(STORE, "readwrite", { durability: "relaxed" });
+    transaction.objectStore(STORE).put(bytes.slice().buffer, name);
+    await finished(transaction);
   }
 
   async keep(names: ReadonlySet<string>): Promise<void> {
-    for (const { url } of await this.#cache.keys()) {
-      if (!names.has(url.slice(url.lastIndexOf("/") + 1))) await this.#cache.delete(url);
+    const transaction = this.#database.transaction(STORE, "readwrite");
+    const store = transaction.objectStore(STORE);
+    for (const name of await answer(store.getAllKeys())) {
+      if (!names.has(name as string)) store.delete(name);
     }
+    await finished(transaction);
   }
+
+  #get(name: string): Promise<ArrayBuffer | undefined> {
+    return answer(this.#database.transaction(STORE, "readonly").objectStore(STORE).get(name) as IDBRequest<ArrayBuffer | undefined>);
+  }
+}
+
+function databaseName(address: string): string {
+  return `${ROOT} ${address}`;
 }

@@ -17,7 +17,7 @@ export interface EncoderOptions {
   threads?: number;
   /** Default "wasm". */
   backend?: "wasm" | "webgpu";
-  /** "memory" stores nothing; default "local": weights are kept in the origin's file system, or the Cache API's storage. */
+  /** "memory" stores nothing; default "local": weights are kept in the origin's file system, else in IndexedDB. */
   storage?: "local" | "memory";
   /** Most tokens (padding included) of one run; more take more memory. Default 512. */
   rows?: number;
@@ -51,7 +51,7 @@ export interface BackendStatus {
 export interface EncoderStatus extends BackendStatus {
   name: string;
   /** `stored`: how many of its `files` were there when it was opened. */
-  storage: { tier: "opfs" | "cache" | "memory"; stored: number; files: number };
+  storage: { tier: "opfs" | "indexeddb" | "memory"; stored: number; files: number };
   /** Where the time of open() went. */
   opening: Stage[];
   /** The last encode(): its texts, their tokens, the runs it took and where the time went. */

@@ -2,7 +2,8 @@ import { afterAll, beforeAll, expect, test, vi } from "vitest";
 
 import { PywasmError } from "../../src/error.ts";
 import type { PlanFile } from "../../src/generated/plan.ts";
-import { Encoder, Session, type EncoderProgress } from "../../src/inference/encoder.ts";
+import { Encoder, Session, type EncoderProgress, type EncoderStatus } from "../../src/inference/encoder.ts";
+import { answer, openDatabase } from "../../src/pages/idb.ts";
 import type { StaticHost } from "../static_host.ts";
 import { expected, idsOf, sampleFile, serveSample, WIDTH } from "./sample.ts";
 
@@ -192,4 +193,35 @@ test("other kernels are adopted between runs; wrong ones are not, and a failing 
 test("errors are of the library's class", async () => {
   const error = await Encoder.open(`${address}nowhere/`, options).catch((thrown: unknown) => thrown);
   expect(error).toBeInstanceOf(PywasmError);
+});
+
+test("what is stored is not fetched again, is checked, and serves without a network", async () => {
+  const { host: stored, address: where, plan } = await serveSample();
+  const local = { ...options, storage: "local" } as const;
+  const [first] = plan.weights.shards as [PlanFile];
+  const open = async (): Promise<EncoderStatus> => {
+    stored.log.length = 0;
+    await using encoder = await Encoder.open(where, local);
+    await expectVectors(await encoder.encode("red tree"), ["red tree"]);
+    return await encoder.status();
+  };
+  const files = 4;
+  expect((await open()).storage).toEqual({ tier: "indexeddb", stored: 0, files });
+  await vi.waitFor(async () => {
+    expect((await open()).storage).toEqual({ tier: "indexeddb", stored: files, files });
+    expect(stored.log).toEqual(["model/plan.json whole"]);
+  });
+
+  const database = await openDatabase(`pywasm-models ${where}`, () => undefined);
+  const store = () => database.transaction("files", "readwrite").objectStore("files");
+  await answer(store().put(new ArrayBuffer(first.bytes), first.file));
+  await answer(store().put(new ArrayBuffer(8), "weights-of-an-earlier-model.bin"));
+  expect((await open()).storage.stored).toBe(files - 1);
+  expect(stored.log.at(-1)).toBe(`model/${first.file} whole`);
+  await vi.waitFor(async () => expect(await answer(store().getAllKeys())).not.toContain("weights-of-an-earlier-model.bin"));
+
+  await stored.stop();
+  expect((await open()).storage.stored).toBe(files);
+  await (await Encoder.open(where, local)).clear();
+  await expect(open()).rejects.toMatchObject({ code: "network" });
 });
