@@ -56,14 +56,14 @@ _OPS = {
     "floor": "floor({0})",
     "round": "round({0})",
     # Without a sign: what GPUs divide fastest, and defined for no other numbers.
-    "quo": "i32(u32({0}) / u32({1}))",
-    "rem": "i32(u32({0}) % u32({1}))",
+    "quo": "i32(u32({0}) / {u1})",
+    "rem": "i32(u32({0}) % {u1})",
     "and": "({0} & {1})",
     "or": "({0} | {1})",
     "xor": "({0} ^ {1})",
-    "shl": "({0} << (u32({1}) & 31u))",
-    "shr": "bitcast<i32>(bitcast<u32>({0}) >> (u32({1}) & 31u))",
-    "sar": "({0} >> (u32({1}) & 31u))",
+    "shl": "({0} << ({u1} & 31u))",
+    "shr": "bitcast<i32>(bitcast<u32>({0}) >> ({u1} & 31u))",
+    "sar": "({0} >> ({u1} & 31u))",
     "popcount": "countOneBits({0})",
     "to_f32": "f32({0})",
     "to_i32": "i32({0})",
@@ -226,7 +226,9 @@ class Values:
                     return f"select({self.text(args[2])}, {self.text(args[1])}, {condition})"
                 if name == "sub" and args[1] == Float(MAGIC):
                     return f"f32(bitcast<i32>({self.text(args[0])}) - {MAGIC_BITS})"
-                return _OPS[name].format(*map(self.text, args))
+                texts = [self.text(arg) for arg in args]
+                last = f"{texts[-1]}u" if texts[-1].isdigit() else f"u32({texts[-1]})"
+                return _OPS[name].format(*texts, u1=last)
         raise KernelError(f"{expr!r} is no expression")
 
     def _constant(self, expr: Expr) -> int | float | None:

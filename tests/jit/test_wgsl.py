@@ -4,59 +4,16 @@ from __future__ import annotations
 
 import random
 import struct
-from collections.abc import Mapping
 
-import gpu
 import pytest
+from gpu_host import agree, evaluate
 
 from pywasm_jit.builder import Builder
-from pywasm_jit.interpret import interpret
 from pywasm_jit.ir import F16, F32, I8, I8X4, I32, OPS, U8, DType, Kernel, KernelError, Value, op
 from pywasm_jit.schedule import Schedule
 from pywasm_jit.wgsl import render
 
 N = 64
-
-
-def agree(
-    kernel: Kernel,
-    buffers: Mapping[str, bytes],
-    extents: Mapping[str, int],
-    tolerance: float = 1e-6,
-    definition: Kernel | None = None,
-) -> None:
-    """Every buffer is as the interpreter leaves it; f32 within a share of their size."""
-    expected = {name: bytearray(content) for name, content in buffers.items()}
-    interpret(definition or kernel, expected, extents)
-    got = {name: bytearray(content) for name, content in buffers.items()}
-    shader = gpu.run(kernel, got, extents)
-    compare(kernel, got, expected, tolerance)
-    if "packed_source" in shader:
-        got = {name: bytearray(content) for name, content in buffers.items()}
-        gpu.dispatch(kernel, shader, shader["packed_source"], got, extents)
-        compare(kernel, got, expected, tolerance)
-
-
-def compare(
-    kernel: Kernel,
-    got: Mapping[str, bytearray],
-    expected: Mapping[str, bytearray],
-    tolerance: float,
-) -> None:
-    for buffer in kernel.buffers:
-        if buffer.space != "global":
-            continue
-        if buffer.dtype != F32:
-            assert got[buffer.name] == expected[buffer.name], buffer.name
-            continue
-        floats = f"<{len(got[buffer.name]) // 4}f"
-        pairs = zip(
-            struct.unpack(floats, got[buffer.name]),
-            struct.unpack(floats, expected[buffer.name]),
-            strict=True,
-        )
-        for i, (a, b) in enumerate(pairs):
-            assert a == b or abs(a - b) <= tolerance * max(1, abs(b)), (buffer.name, i, a, b)
 
 
 def floats(seed: int, count: int, size: float = 1.0) -> bytes:
@@ -271,7 +228,7 @@ def test_more_workgroups_than_an_axis_has() -> None:
         y[i] = i
     shader = render(Schedule(k.kernel()).bind("i", "workgroup.x").kernel())
     count = 65535 + 10
-    assert [gpu.evaluate(e, {"n": count}) for e in shader["workgroups"]] == [65535, 2, 1]
+    assert [evaluate(e, {"n": count}) for e in shader["workgroups"]] == [65535, 2, 1]
     agree(
         Schedule(k.kernel()).bind("i", "workgroup.x").kernel(),
         {"y": bytes(4 * count)},

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
+import struct
 from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
-from pywasm_jit.ir import Kernel
+from pywasm_jit.interpret import interpret
+from pywasm_jit.ir import F32, Kernel
 from pywasm_jit.wgsl import Shader, render
 
 # Not everybody's machine has a Vulkan driver; CI installs Mesa's lavapipe.
@@ -22,6 +24,47 @@ def device() -> Any:
     except RuntimeError as error:
         pytest.skip(f"no GPU adapter: {error}")
     return adapter.request_device_sync()
+
+
+def agree(
+    kernel: Kernel,
+    buffers: Mapping[str, bytes],
+    extents: Mapping[str, int],
+    tolerance: float = 1e-6,
+    definition: Kernel | None = None,
+) -> None:
+    """Every buffer is as the interpreter leaves it; f32 within a share of their size."""
+    expected = {name: bytearray(content) for name, content in buffers.items()}
+    interpret(definition or kernel, expected, extents)
+    got = {name: bytearray(content) for name, content in buffers.items()}
+    shader = run(kernel, got, extents)
+    compare(kernel, got, expected, tolerance)
+    if "packed_source" in shader:
+        got = {name: bytearray(content) for name, content in buffers.items()}
+        dispatch(kernel, shader, shader["packed_source"], got, extents)
+        compare(kernel, got, expected, tolerance)
+
+
+def compare(
+    kernel: Kernel,
+    got: Mapping[str, bytearray],
+    expected: Mapping[str, bytearray],
+    tolerance: float,
+) -> None:
+    for buffer in kernel.buffers:
+        if buffer.space != "global":
+            continue
+        if buffer.dtype != F32:
+            assert got[buffer.name] == expected[buffer.name], buffer.name
+            continue
+        floats = f"<{len(got[buffer.name]) // 4}f"
+        pairs = zip(
+            struct.unpack(floats, got[buffer.name]),
+            struct.unpack(floats, expected[buffer.name]),
+            strict=True,
+        )
+        for i, (a, b) in enumerate(pairs):
+            assert a == b or abs(a - b) <= tolerance * max(1, abs(b)), (buffer.name, i, a, b)
 
 
 def run(kernel: Kernel, buffers: Mapping[str, bytearray], extents: Mapping[str, int]) -> Shader:

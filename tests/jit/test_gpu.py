@@ -1,0 +1,93 @@
+"""Kernels as a GPU runs them against what they are defined to be: interpreted, unscheduled."""
+
+from __future__ import annotations
+
+import math
+import random
+import struct
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from gpu_host import agree
+
+from pywasm_jit import gpu
+from pywasm_jit.interpret import evaluate
+from pywasm_jit.ir import Kernel, KernelError
+from pywasm_jit.kernels import KERNELS
+
+Case = tuple[str, dict[str, Any], dict[str, int]]
+CASES: list[Case] = [
+    ("matmul", {"K": 16, "N": 24, "bias": True, "activation": "gelu"}, {"rows": 5}),
+    ("matmul", {"K": 36, "N": 72, "residual": True}, {"rows": 35}),
+    ("matmul", {"K": 8, "N": 8, "weights": "f16", "activation": "silu"}, {"rows": 1}),
+    ("attention", {"heads": 2, "head_dim": 8}, {"batch": 3, "seq": 37}),
+    ("attention", {"heads": 1, "head_dim": 16, "scale": 0.5}, {"batch": 2, "seq": 5}),
+    ("layer_norm", {"width": 72, "residual": True}, {"rows": 3}),
+    ("layer_norm", {"width": 64, "eps": 1e-5}, {"rows": 2}),
+    ("rms_norm", {"width": 24}, {"rows": 3}),
+    ("normalize", {"width": 24}, {"rows": 3}),
+    ("mean_pool", {"width": 24}, {"batch": 3, "seq": 37}),
+    ("first_pool", {"width": 24}, {"batch": 2, "seq": 3}),
+    (
+        "embed",
+        {"width": 24, "types": 2, "layer_norm": True},
+        {"batch": 2, "seq": 3, "vocab": 9, "positions": 5},
+    ),
+    (
+        "embed",
+        {"width": 24, "types": 2, "type_ids": True, "dtype": "i8"},
+        {"batch": 2, "seq": 3, "vocab": 9, "positions": 5},
+    ),
+]
+
+
+def inputs(kernel: Kernel, extents: Mapping[str, int]) -> dict[str, bytes]:
+    """Random content for every global buffer: ids and lengths inside and outside of the tables."""
+    rng = random.Random(1)
+    found = {}
+    for buffer in kernel.buffers:
+        count = math.prod(evaluate(size, extents) for size in buffer.shape)
+        match buffer.dtype.name:
+            case "f32" | "f16" as name:
+                numbers = (rng.uniform(-2, 2) for _ in range(count))
+                found[buffer.name] = struct.pack(
+                    f"<{count}{'f' if name == 'f32' else 'e'}", *numbers
+                )
+            case "i32":
+                found[buffer.name] = struct.pack(
+                    f"<{count}i", *(20 * i % 50 - 1 for i in range(count))
+                )
+            case _:
+                found[buffer.name] = rng.randbytes(count * buffer.dtype.bytes)
+    return found
+
+
+@pytest.mark.parametrize(("family", "parameters", "extents"), CASES)
+def test_a_kernel(family: str, parameters: dict[str, Any], extents: dict[str, int]) -> None:
+    definition = KERNELS[family].naive(**parameters, numeric="fused")
+    kernel = gpu.kernel(family, parameters)
+    given = [buffer for buffer in definition.buffers if buffer.space == "global"]
+    assert [buffer for buffer in kernel.buffers if buffer.space == "global"] == given
+    buffers = inputs(definition.with_body(()), extents)
+    buffers = {buffer.name: buffers[buffer.name] for buffer in given}
+    agree(kernel, buffers, extents, 1e-5, definition)
+
+
+def test_every_family_of_a_gpu_is_tested() -> None:
+    assert set(gpu.GPU) <= {family for family, _, _ in CASES}
+
+
+def test_a_plan_s_shaders() -> None:
+    """One for each recipe, and none for a kernel that needs more memory than WebGPU has."""
+    recipes = [
+        {"kernel": "matmul", "parameters": {"K": 8, "N": 8}},
+        {"kernel": "attention", "parameters": {"heads": 1, "head_dim": 256}},
+    ]
+    first, second = gpu.shaders(recipes)
+    assert first is not None
+    assert first["storage_buffers"] == 3
+    assert first["extents"] == ["rows"]
+    assert second is None
+    with pytest.raises(KernelError, match="no kernel 'convolution'"):
+        gpu.kernel("convolution", {})
