@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -158,6 +159,8 @@ def assemble(files: EncoderFiles, encoder: fused.Encoder, dtype: WeightsDType) -
         for shared in (False, True):
             code = _file(made, "kernels", "wasm", table.module(numeric, shared))
             modules.append(PlanModule(numeric=numeric, shared=shared, **code.model_dump()))
+    shaders = json.dumps(table.shaders(), separators=(",", ":")).encode()
+    wgsl = _file(made, "wgsl", "json", shaders)
     placement, steps = _steps(program, table, numbers)
     plan = Plan(
         format=FORMAT,
@@ -197,7 +200,7 @@ def assemble(files: EncoderFiles, encoder: fused.Encoder, dtype: WeightsDType) -
         steps=steps,
         kernels=table.kernels,
         modules=modules,
-        wgsl=None,
+        wgsl=wgsl,
     )
     return Compiled(plan, made)
 

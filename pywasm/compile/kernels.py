@@ -10,7 +10,8 @@ from pywasm.compile import sizes
 from pywasm.compile.lower import Call, Parameters
 from pywasm.compile.plan_types import KernelBuffer, Numeric, PlanKernel, Recipe, Variant
 from pywasm.errors import UserError
-from pywasm_jit import ir, recipes, wasm
+from pywasm_jit import gpu, ir, recipes, wasm
+from pywasm_jit.wgsl import Shader
 
 NUMERICS: tuple[Numeric, ...] = get_args(Numeric)
 
@@ -70,6 +71,10 @@ class Kernels:
     def module(self, numeric: Numeric, shared: bool) -> bytes:
         """A Wasm module with every kernel of one numeric class; `fused` uses relaxed SIMD."""
         return wasm.render(self._built[numeric], wasm.WasmTarget(numeric == "fused", shared))
+
+    def shaders(self) -> list[Shader | None]:
+        """Every kernel for WebGPU; None: WebGPU can't run it."""
+        return gpu.shaders(kernel.variants["fused"].recipe.model_dump() for kernel in self.kernels)
 
 
 def grid(kernel: ir.Kernel) -> Any:

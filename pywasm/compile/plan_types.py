@@ -22,7 +22,8 @@ import pydantic
 FORMAT = 1
 FILE_NAME = "plan.json"
 SHARD_BYTES = 16 << 20
-TENSOR_ALIGN = 64  # of a tensor in the weights, and of a slot in the arena
+TENSOR_ALIGN = 64  # of a slot in the arena
+WEIGHT_ALIGN = 256  # of a tensor in the weights: where every WebGPU device can bind a buffer
 
 Numeric = Literal["fused", "separate"]
 DTypeName = Literal["f32", "f16", "i32", "i8", "u8", "i8x4"]
@@ -122,7 +123,7 @@ class Tensor(_Model):
         description="panels8: [N/8, K, 8] of a matrix [K, N]; panels8x4: [N/8, K/4, 8, 4]"
     )
     shape: list[int] = pydantic.Field(description="As it lies in memory")
-    offset: int = pydantic.Field(description="A multiple of 64")
+    offset: int = pydantic.Field(description="A multiple of 256")
     bytes: int
 
 

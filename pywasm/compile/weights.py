@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pywasm.compile.fused import F32
-from pywasm.compile.plan_types import TENSOR_ALIGN, DTypeName, Tensor
+from pywasm.compile.plan_types import WEIGHT_ALIGN, DTypeName, Tensor
 
 Layout = Literal["rows", "panels8", "panels8x4"]
 PANEL = 8
@@ -101,7 +101,7 @@ def place(weights: list[Weight]) -> tuple[list[Tensor], int]:
                 bytes=weight.data.nbytes,
             )
         )
-        offset += -(-weight.data.nbytes // TENSOR_ALIGN) * TENSOR_ALIGN
+        offset += -(-weight.data.nbytes // WEIGHT_ALIGN) * WEIGHT_ALIGN
     return tensors, offset
 
 
@@ -110,7 +110,7 @@ def pieces(weights: list[Weight], size: int) -> Iterator[bytes]:
     held = bytearray()
     for weight in weights:
         held += weight.data.tobytes()
-        held += bytes(-len(held) % TENSOR_ALIGN)
+        held += bytes(-len(held) % WEIGHT_ALIGN)
         while len(held) >= size:
             yield bytes(held[:size])
             del held[:size]

@@ -120,7 +120,7 @@ export interface Tensor {
   layout: "rows" | "panels8" | "panels8x4";
   /** As it lies in memory */
   shape: number[];
-  /** A multiple of 64 */
+  /** A multiple of 256 */
   offset: number;
   bytes: number;
 }
