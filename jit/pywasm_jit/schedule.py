@@ -64,15 +64,16 @@ class Schedule:
 
         return self._change(loop, change)
 
-    def split(self, loop: str, factor: int, tails: Sequence[int] = ()) -> Schedule:
+    def split(self, loop: str, factor: int, tails: Sequence[int] = (), back: int = 0) -> Schedule:
         """{loop}.o over whole groups of `factor`, {loop}.i within one.
 
         What is left over runs in groups of each of `tails` in turn, then one by one: loops
         {loop}.t4.o, {loop}.t4.i, {loop}.t1 around copies of the body, in which x is called
-        x.{loop}.t4, x.{loop}.t1.
+        x.{loop}.t4, x.{loop}.t1. Where 1 to `back` iterations would be left, one group fewer is
+        made: 8 rows are better two tiles of 4 than one of 6 and one of 2.
         """
-        self.steps.append(["split", loop, factor, list(tails)])
-        return self._change(loop, lambda found: _split(found, factor, tails))
+        self.steps.append(["split", loop, factor, list(tails), *([back] if back else [])])
+        return self._change(loop, lambda found: _split(found, factor, tails, back))
 
     def reorder(self, outer: str, inner: str) -> Schedule:
         """Swap two parallel loops, one of which is all there is in the other."""
@@ -212,9 +213,9 @@ def _nested(outer: For, inner: str) -> For:
     return inside
 
 
-def _split(loop: For, factor: int, tails: Sequence[int]) -> tuple[Stmt, ...]:
-    if factor < 1 or any(tail < 1 for tail in tails):
-        raise KernelError(f"split {loop.var}: factors are positive")
+def _split(loop: For, factor: int, tails: Sequence[int], back: int) -> tuple[Stmt, ...]:
+    if factor < 1 or any(tail < 1 for tail in tails) or not 0 <= back < factor:
+        raise KernelError(f"split {loop.var}: factors are positive, back is less than the factor")
     out: list[Stmt] = []
     begin: Expr = loop.begin
     for number, size in enumerate((factor, *tails, 1)):
@@ -228,13 +229,21 @@ def _split(loop: For, factor: int, tails: Sequence[int]) -> tuple[Stmt, ...]:
             out.append(replace(loop, var=name, begin=begin, body=one))
             break
         groups = (loop.end - begin) // size
+        if number == 0 and back:
+            groups = _groups(loop.end - begin, size, back)
         at = begin + Var(f"{name}.o") * size + Var(f"{name}.i")
         inner = For(f"{name}.i", Int(0), Int(size), substitute(body, loop.var, at), loop.parallel)
         out.append(For(f"{name}.o", Int(0), groups, (inner,), loop.parallel))
         begin = begin + groups * size
-        if left is not None and left % size == 0:
+        if begin == loop.end:
             break
     return tuple(out)
+
+
+def _groups(length: Expr, size: int, back: int) -> Expr:
+    """length // size, less one (if there is one) where 1 to `back` would be left."""
+    fewer = length // size - (length + (size - 1)) // size + (length + (size - 1 - back)) // size
+    return op("max", fewer, 0)
 
 
 def _jam(loop: For) -> tuple[Stmt, ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pywasm_jit.builder import Builder
 from pywasm_jit.ir import F16, F32, Kernel, KernelError, Numeric
 from pywasm_jit.kernels.epilogue import Epilogue
@@ -47,9 +49,11 @@ def matmul(
     return k.kernel()
 
 
-def tile_rows(schedule: Schedule, tile: int, tails: tuple[int, ...], unroll: int) -> None:
+def tile_rows(
+    schedule: Schedule, tile: int, tails: Sequence[int], unroll: int, back: int = 0
+) -> None:
     """The register tile of kernels made like `matmul`: loops row, k, zero, column, out."""
-    schedule.split("row", tile, tails)
+    schedule.split("row", tile, tails, back)
     if unroll > 1:
         schedule.split("k*", unroll)
     schedule.jam("row*.i").unroll("row*.i*")
@@ -67,11 +71,12 @@ def share(schedule: Schedule, block: int) -> None:
 
 def _default(schedule: Schedule, parameters: Parameters) -> None:
     share(schedule, 192)
-    # 12 accumulators + 2 of b + 1 of a are the 15 vector registers that an engine leaves.
+    # 12 accumulators + 2 of b + 1 of a are the 15 vector registers that an engine leaves; a
+    # product that waits for its addition needs one more.
     if schedule.kernel().numeric == "fused":
-        tile_rows(schedule, 6, (4, 2), 4)
+        tile_rows(schedule, 6, (4, 3, 2), 4, back=2)
     else:
-        tile_rows(schedule, 4, (2,), 4)
+        tile_rows(schedule, 5, (4, 3, 2), 4)
 
 
 FAMILY = Family(matmul, _default)
