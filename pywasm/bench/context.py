@@ -27,8 +27,8 @@ PAGES = Path(__file__).resolve().parent / "pages"
 
 
 @dataclasses.dataclass
-class Context:
-    """One run of a suite."""
+class Bench:
+    """One run of any suite."""
 
     samples: Samples
     console: Console
@@ -38,8 +38,18 @@ class Context:
     cache: Path  # kept between runs
     quick: bool
     peers: bool
-    wordnet_directory: Path | None
     step: Callable[[str], None]  # says what is being done now
+
+    def url(self, path: str) -> str:
+        """Address of a file below `work`."""
+        return f"{self.server.url}/work/{path}"
+
+
+@dataclasses.dataclass
+class Context(Bench):
+    """One run of the search suite: its vectors and its sites, made when first asked for."""
+
+    wordnet_directory: Path | None = None
     build_seconds: dict[str, float] = dataclasses.field(default_factory=dict)  # by site
 
     @property
@@ -69,10 +79,6 @@ class Context:
         vectors.base.tofile(folder / "base.f32")
         vectors.queries.tofile(folder / "queries.f32")
         return vectors
-
-    def url(self, path: str) -> str:
-        """Address of a file below `work`."""
-        return f"{self.server.url}/work/{path}"
 
     def open_options(self, site: str, **options: object) -> dict[str, object]:
         """Options of engines/pywasm.js for a site below `work`."""

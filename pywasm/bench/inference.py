@@ -1,0 +1,34 @@
+"""The suite `pywasm bench inference`: its cases, and running them."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from rich.console import Console
+
+from . import inference_gemm, suite
+from .context import Bench
+from .result import Result
+from .suite import Case
+
+SUITE = "inference"
+CASES: tuple[Case[Bench], ...] = (
+    Case(tuple(inference_gemm.CASES), inference_gemm.gemm, (20, 20, 5)),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What the command line says."""
+
+    out: Path
+    peers: bool = False
+    quick: bool = False
+    only: tuple[str, ...] = ()
+
+
+def run(options: Options, console: Console) -> tuple[Result, list[tuple[str, str]]]:
+    """Measure; (result, failed cases with the reason). UserError: `only` names no case."""
+    cases = suite.selected(CASES, options.only)
+    return suite.run(SUITE, cases, options, console, lambda bench: bench)
