@@ -12,8 +12,8 @@ const shared = {
 } satisfies UserConfig;
 
 /**
- * The import of writer.js carries comments that keep a user's bundler from resolving it; the
- * minifier drops all comments.
+ * The imports of writer.js and of Pyodide carry comments that keep a user's bundler from resolving
+ * them; the minifier drops all comments.
  */
 const keepIgnored = {
   name: "import-of-an-address",
@@ -22,7 +22,7 @@ const keepIgnored = {
     for (const chunk of Object.values(bundle)) {
       chunk.code = chunk.code?.replace(/\bimport\((?=[\w$]+\))/g, () => (kept++, "import(/*@vite-ignore*//*webpackIgnore:true*//*turbopackIgnore:true*/"));
     }
-    if (kept !== 1) throw new Error(`worker.js has ${kept} imports of an address, expected the one of writer.js`);
+    if (kept !== 1) throw new Error(`${Object.keys(bundle).join()} has ${kept} imports of an address, expected one`);
   },
 };
 
@@ -56,6 +56,9 @@ export default defineConfig([
     dts: false,
     deps: { alwaysBundle: ["@huggingface/tokenizers"], onlyBundle: false },
   },
+  { ...shared, entry: { tuning: "src/tuning/tuning.ts" }, dts: true },
+  // Classic: a module worker that boots Pyodide hangs under a policy with only wasm-unsafe-eval.
+  { ...shared, format: "iife", outputOptions: { entryFileNames: "[name].js" }, entry: { "tuner-worker": "src/tuning/worker.ts" }, dts: false, plugins: [keepIgnored] },
   {
     ...shared,
     entry: { langchain: "src/langchain.ts" },

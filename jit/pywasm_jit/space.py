@@ -19,7 +19,7 @@ Parameters = Mapping[str, Any]
 
 REGISTERS = 15  # v128 that an engine leaves of 16
 FMA_LATENCY, FMA_PER_CYCLE, LOADS_PER_CYCLE = 4, 2, 2  # of x64 and of large Arm cores
-MOST = 48  # candidates that are worth a visitor's time
+MOST = 24  # candidates that are worth a visitor's time
 
 
 def schedules(

@@ -60,6 +60,8 @@ def tune(
     `flops` of a call and the device's `peak` (10^9/s) let it stop early: what runs at `enough` of
     the peak is not worth beating. `known`: times measured before, by candidate.
     """
+    if count == 1:
+        return Result(0, 1.0, 0)
     times: dict[int, list[float]] = {n: list(found) for n, found in (known or {}).items()}
     alive = list(range(count))
     samples = FIRST

@@ -20,6 +20,8 @@ from pywasm_jit.space import schedules
 from pywasm_jit.tune import Ask, Result, Samples, tune
 from pywasm_jit.wasm import WasmTarget, render
 
+_NOTHING: dict[str, Any] = {"candidates": [], "grids": [], "samples": 0}
+
 
 class Session:
     """`tasks`: JSON, a list of {name, recipe, extents, flops}; see TuneTask in messages.ts."""
@@ -29,6 +31,7 @@ class Session:
         self._device = Device(relaxed=False, fused=False)
         self._number = -1
         self._task: _Task | None = None
+        self._decided: _Task | None = None
 
     def probe(self, name: str) -> bytes:
         """A module exporting `run`, a loop of device.py by the name of what it measures."""
@@ -46,19 +49,18 @@ class Session:
         self._device = Device.parse(json.loads(device))
 
     def ask(self) -> str:
-        """JSON: {task, candidates, grids, samples, decided}; task -1 when all is done."""
-        decided = None
-        if self._task is not None and self._task.result is not None:
-            decided = {"task": self._number, "winner": self._task.winner()}
-            self._task = None
-        if self._task is None:
+        """JSON: {task, candidates, grids, samples, decided}; task -1 when all is done.
+
+        decided: [{task, winner}] since the last ask, winner null where the default stays.
+        """
+        decided: list[dict[str, Any]] = []
+        while self._task is None or self._task.result is not None:
+            if self._task is not None:
+                decided.append({"task": self._number, "winner": self._task.winner()})
+                self._decided = self._task if self._task.winner() else self._decided
             self._number += 1
             if self._number == len(self._tasks):
-                nothing: list[int] = []
-                return json.dumps(
-                    {"task": -1, "candidates": nothing, "grids": nothing, "samples": 0}
-                    | {"decided": decided}
-                )
+                return json.dumps({"task": -1, "decided": decided, **_NOTHING})
             self._task = _Task(self._tasks[self._number], self._device)
         ask = self._task.ask
         grids = [self._task.grid(number) for number in ask.candidates]
@@ -71,6 +73,11 @@ class Session:
         """The module of a candidate of the task that was asked about last."""
         assert self._task is not None
         return self._task.module(number)
+
+    def winner(self, shared: bool) -> bytes:
+        """The module of the winner that the last `ask` told of; `shared`: for shared memory."""
+        assert self._decided is not None and self._decided.result is not None
+        return self._decided.module(self._decided.result.winner, shared)
 
     def answer(self, times: str) -> None:
         """JSON: seconds of a call, a list for each candidate; empty where it failed."""
@@ -123,8 +130,8 @@ class _Task:
     def grid(self, number: int) -> int:
         return evaluate(grid(self.kernel(number)), self._extents)
 
-    def module(self, number: int) -> bytes:
-        target = WasmTarget(relaxed=self._device.relaxed)
+    def module(self, number: int, shared: bool = False) -> bytes:
+        target = WasmTarget(relaxed=self._device.relaxed, shared=shared)
         return render([(self._name, self.kernel(number))], target)
 
     def winner(self) -> dict[str, Any] | None:

@@ -1,5 +1,6 @@
 /** Compiled models as a page sees them: Encoder (texts to vectors) and Session (any inputs). The work is done in a worker. */
 import { PywasmError, throwIfAborted } from "../error.ts";
+import type { TuneWork } from "../tuning/tasks.ts";
 import type { Adoption, Tensors } from "./backend.ts";
 import type { ModelInfo, OpenRequest } from "./protocol.ts";
 import { Remote, type AskOptions } from "./remote.ts";
@@ -51,6 +52,11 @@ export class Session {
     return this.ask("adopt", [adoption]);
   }
 
+  /** Its kernels as tune() (tuning.js) wants them. */
+  tuneWork(): Promise<TuneWork> {
+    return this.ask("tuneWork");
+  }
+
   /** Removes what this browser stores of the model, and closes it. */
   async clear(): Promise<void> {
     await this.ask("clear");
@@ -68,7 +74,7 @@ export class Session {
     await this.close();
   }
 
-  protected async ask<T>(method: "encode" | "run" | "status" | "timings" | "adopt" | "clear", args: unknown[] = [], options: AskOptions = {}): Promise<T> {
+  protected async ask<T>(method: "encode" | "run" | "status" | "timings" | "tuneWork" | "adopt" | "clear", args: unknown[] = [], options: AskOptions = {}): Promise<T> {
     throwIfAborted(options.signal);
     if (this.#closed) throw closed();
     const remote = await this.#running();

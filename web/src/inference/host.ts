@@ -33,6 +33,7 @@ function hostOf(channel: Channel, spawn: () => Worker): (request: Request) => vo
       case "run": return opened().run(a[0]!, a[1]!, signal);
       case "status": return opened().status();
       case "timings": return opened().timings(a[0]!, a[1]!, signal);
+      case "tuneWork": return opened().tuneWork();
       case "adopt": return opened().adopt(a[0]!);
       case "clear": return opened().clear();
       case "cancel": return calls.get(a[0]!)?.abort();

@@ -2,6 +2,7 @@
 import { PywasmError } from "../error.ts";
 import type { Plan, PlanModule } from "../generated/plan.ts";
 import { Recorder } from "../recorder.ts";
+import { tasksOf, type TuneWork } from "../tuning/tasks.ts";
 import type { Stage } from "../types.ts";
 import type { Adoption, Backend, Tensors } from "./backend.ts";
 import { batches } from "./batches.ts";
@@ -18,6 +19,7 @@ import { loadWeights } from "./weights.ts";
 
 /** Tokens of one run, with padding: more gain nothing and take more memory. */
 const ROWS = 512;
+const TUNED_TOKENS = 32;
 /** The most threads that are started by themselves. */
 const THREADS = 16;
 
@@ -33,6 +35,8 @@ export class Model {
   readonly #opening: Stage[];
   readonly #storage: EncoderStatus["storage"];
   #last: EncoderStatus["last"] = null;
+  /** Of the last run; before the first, of a typed question. */
+  #shape: Symbols;
   /** Fulfilled when the runs asked for so far are over. */
   #queue: Promise<unknown> = Promise.resolve();
 
@@ -78,6 +82,7 @@ export class Model {
     this.#rows = options.rows ?? ROWS;
     this.#marks = options.marks === true;
     this.#opening = opening;
+    this.#shape = { batch: 1, seq: Math.min(TUNED_TOKENS, mostTokens(plan)) };
     this.#storage = storage;
   }
 
@@ -136,6 +141,12 @@ export class Model {
     return this.#alone(async () => this.#backend.adopt(adoption));
   }
 
+  /** What there is to tune, on the shape of the last run. */
+  tuneWork(): TuneWork {
+    const { numeric, threads } = this.#backend.status();
+    return { tasks: tasksOf(this.#plan, numeric, this.#shape), compiler: this.#plan.compiler, shared: threads > 1 };
+  }
+
   status(): EncoderStatus {
     return { name: this.#plan.name, ...this.#backend.status(), storage: this.#storage, opening: this.#opening, last: this.#last };
   }
@@ -155,6 +166,7 @@ export class Model {
   }
 
   async #run({ symbols, inputs }: ReturnType<typeof inputsOf>, signal: AbortSignal): Promise<Float32Array> {
+    this.#shape = symbols;
     const outputs = await this.#alone(() => this.#backend.run(symbols, inputs, { signal }));
     return outputs[this.#plan.outputs[0]!.name] as Float32Array;
   }

@@ -18,7 +18,7 @@ export interface ModelInfo {
   maxTokens: number;
 }
 
-export type Method = "connect" | "open" | "encode" | "run" | "status" | "timings" | "adopt" | "clear" | "cancel" | "close";
+export type Method = "connect" | "open" | "encode" | "run" | "status" | "timings" | "tuneWork" | "adopt" | "clear" | "cancel" | "close";
 
 export interface Request {
   number: number;
