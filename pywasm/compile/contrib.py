@@ -20,7 +20,7 @@ def lower_contrib(graph: Graph) -> Graph:
     for node in graph.nodes:
         rewrite = _REWRITES.get(node.operator) if node.domain == "com.microsoft" else None
         nodes.extend(rewrite(node) if rewrite else [node])
-    return Graph(graph.where, nodes, graph.constants, graph.inputs, graph.outputs)
+    return replace(graph, nodes=nodes)
 
 
 def _plain(node: Node, operator: str, inputs: tuple[str, ...], output: str) -> Node:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 
@@ -43,8 +44,7 @@ def fold(graph: Graph) -> Graph:
             constants.update({name: value for name, value in made if value is not None})
         else:
             nodes.append(node)
-    folded = Graph(graph.where, nodes, constants, graph.inputs, graph.outputs)
-    return folded.reduced_to(graph.outputs)
+    return replace(graph, nodes=nodes, constants=constants).reduced_to(graph.outputs)
 
 
 def run(nodes: Iterable[Node], values: dict[str, Array]) -> dict[str, Array]:

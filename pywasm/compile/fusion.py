@@ -12,10 +12,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from pywasm.compile import attention_match, fused, shapes
+from pywasm.compile import attention_match, fused, regions, shapes
 from pywasm.compile.fused import Add, Attention, Embed, LayerNorm, Linear, Norm, Op
 from pywasm.compile.graph import Array, Graph, Node
-from pywasm.compile.regions import BATCH, LENGTHS, MASK, SEQ, Region, Regions, agree
+from pywasm.compile.regions import BATCH, MASK, SEQ, Region, Regions
 from pywasm.errors import UserError
 from pywasm_jit import poly
 
@@ -240,7 +240,7 @@ class _Matcher:
             for gamma in [ones, *rows]:
                 for beta in [zeros, *rows]:
                     norm = Norm(gamma, beta, epsilon)
-                    if agree(found, fused.normalise(sample, norm)):
+                    if self._agree(found, fused.normalise(sample, norm)):
                         return LayerNorm(region.output, x.output, norm)
         return None
 
@@ -250,10 +250,14 @@ class _Matcher:
             return None
         sample = self._regions.rows(width)
         found = self._regions.run(region, dict.fromkeys(region.cuts, sample))
-        for name, function in fused.ACTIVATIONS.items():
-            if agree(found, function(sample)):
-                return replace(x, output=region.output, activation=name)
-        return None
+        by_name = {
+            name: regions.difference(found, function(sample))
+            for name, function in fused.ACTIVATIONS.items()
+        }
+        closest = min(by_name, key=lambda name: by_name[name])
+        if by_name[closest] > self._regions.tolerance:
+            return None
+        return replace(x, output=region.output, activation=closest)
 
     def _word_embedding(self, region: Region) -> Op | None:
         """A table gathered from by the ids themselves."""
@@ -280,7 +284,7 @@ class _Matcher:
         nothing = np.zeros((seq, width))
         table = self._regions.run(region, dict.fromkeys(region.cuts, nothing), 1, seq, (seq,))
         wanted = np.concatenate([table[:SEQ]] * BATCH)
-        if not agree(found[real], wanted[real]):
+        if not self._agree(found[real], wanted[real]):
             return None
         return replace(x, output=region.output, position=(x.position + table).astype(np.float32))
 
@@ -297,16 +301,13 @@ class _Matcher:
         if sum(op.weight.shape[1] for op in linears) != 3 * width:
             return None
         samples = {op.output: self._regions.rows(op.weight.shape[1]) for op in linears}
-        found = [
-            self._regions.run(
-                region,
-                {cut: samples[self._understood[cut].output] for cut in region.cuts},
-                lengths=lengths,
-            )
-            for lengths in (LENGTHS, (SEQ,) * BATCH)
-        ]
+        given = {cut: samples[self._understood[cut].output] for cut in region.cuts}
+        padded = self._regions.run(region, given)
+        values = self._regions.values(region, given, BATCH, SEQ, (SEQ,) * BATCH)
+        found = [padded, values[region.output].reshape(padded.shape)]
+        scores = values[_softmax(region).inputs[0]]
         joined = np.concatenate(list(samples.values()), axis=1)
-        meaning = attention_match.identify(found, joined, heads)
+        meaning = attention_match.identify(found, scores, joined, heads, self._regions.tolerance)
         if meaning is None:
             return None
         name = f"{region.output}/qkv"
@@ -315,23 +316,29 @@ class _Matcher:
         return Attention(region.output, name, heads, meaning.scale)
 
     def _heads(self, region: Region) -> int | None:
-        softmax = next(node for node in region.nodes if node.operator == "Softmax")
-        shape = self._regions.info(softmax.outputs[0]).shape
+        shape = self._regions.info(_softmax(region).outputs[0]).shape
         if len(shape) == 4:
             return shape[1]
         return shape[0] // BATCH if len(shape) == 3 and shape[0] % BATCH == 0 else None
 
+    def _agree(self, found: Array, wanted: Array) -> bool:
+        return regions.difference(found, wanted) <= self._regions.tolerance
+
     def _refusal(self, output: str) -> UserError:
         region = self._regions.before(output, set(self._understood))
         nodes = region.nodes if region else self._graph.nodes
-        node = next(
-            (node for kind in _TELLING for node in nodes if node.operator == kind), nodes[-1]
-        )
+        telling = [node for kind in _TELLING for node in nodes if node.operator == kind]
+        working = [node for node in nodes if node.operator not in _VIEWS]
+        node = [*telling, *working, *nodes][0]
         return UserError(
             f"{self._graph.where}: {node} is in no part of a transformer encoder that pywasm "
             "compiles (embeddings, linear layers, gelu, silu or relu, layer normalisation, "
             "self-attention over all tokens of a text)"
         )
+
+
+def _softmax(region: Region) -> Node:
+    return next(node for node in region.nodes if node.operator == "Softmax")
 
 
 def _joined(name: str, linears: list[Linear], columns: Array) -> Linear:

@@ -6,7 +6,7 @@ Values are named by strings, as in ONNX; "" is an input that is not given.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -44,13 +44,14 @@ class Input:
 
 @dataclass
 class Graph:
-    """`where` is the file, for messages."""
+    """`where` is the file, for messages. `half`: some of its numbers were in half precision."""
 
     where: str
     nodes: list[Node]
     constants: dict[str, Array]
     inputs: list[Input]
     outputs: list[str]
+    half: bool = False
 
     def producers(self) -> dict[str, Node]:
         """The node that makes a value, for every value that a node makes."""
@@ -66,4 +67,4 @@ class Graph:
                 nodes.append(node)
                 needed.update(name for name in node.inputs if name)
         constants = {name: array for name, array in self.constants.items() if name in needed}
-        return Graph(self.where, nodes[::-1], constants, self.inputs, outputs)
+        return replace(self, nodes=nodes[::-1], constants=constants, outputs=outputs)

@@ -82,6 +82,7 @@ class _Importer:
     def __init__(self, file: Path, opsets: dict[str, int]) -> None:
         self._file = file
         self._opsets = opsets
+        self._half = False
 
     def graph(self, graph: onnx.GraphProto) -> Graph:
         if graph.sparse_initializer:
@@ -112,7 +113,7 @@ class _Importer:
         for name in outputs:
             if name not in known:
                 raise UserError(f"{self._file}: output {name!r} is made by nothing")
-        return Graph(str(self._file), nodes, constants, inputs, outputs)
+        return Graph(str(self._file), nodes, constants, inputs, outputs, self._half)
 
     def _input(self, value: onnx.ValueInfoProto) -> Input:
         tensor = value.type.tensor_type
@@ -192,7 +193,10 @@ class _Importer:
         if tensor.data_type == TensorProto.BFLOAT16:  # the upper half of a float32
             array = (array.astype(np.uint32) << 16).view(np.float32)
         # Half precision is how weights are stored; everything is computed in single precision.
-        return array.astype(np.float32) if array.dtype == np.float16 else array
+        if array.dtype == np.float16:
+            self._half = True
+            return array.astype(np.float32)
+        return array
 
     def _external(self, tensor: onnx.TensorProto, expected: int, what: str) -> bytes:
         entries = {entry.key: entry.value for entry in tensor.external_data}

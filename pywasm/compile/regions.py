@@ -21,7 +21,8 @@ from pywasm.compile.shapes import Info, infer
 BATCH, SEQ = 2, 5
 LENGTHS = (5, 3)
 MASK = np.arange(SEQ)[None, :] < np.array(LENGTHS)[:, None]
-TOLERANCE = 2e-5  # constants of a model are rounded to f32
+# Constants of a model, such as the root of 2, are rounded to single or half precision.
+_TOLERANCE, _HALF_TOLERANCE = 2e-5, 5e-3
 _LARGEST = 400  # nodes of a region
 
 F64 = npt.NDArray[np.float64]
@@ -29,24 +30,26 @@ F64 = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Region:
-    """`nodes` make `output` of the values `cuts`, the inputs of the graph and constants."""
+    """`nodes` make `output` of the values `cuts`, the inputs of the graph and constants.
+
+    `sizes` are shapes of values, which follow from batch and seq alone.
+    """
 
     output: str
     nodes: list[Node]
     cuts: list[str]
+    sizes: list[str]
     reads_ids: bool
 
     def operators(self) -> set[str]:
         return {node.operator for node in self.nodes}
 
 
-def agree(found: Array, wanted: Array) -> bool:
-    """Whether two results are the same but for the rounding of constants."""
-    if found.shape != wanted.shape:
-        return False
-    if not np.isfinite(found).all():
-        return False
-    return bool(np.abs(found - wanted).max(initial=0.0) <= TOLERANCE)
+def difference(found: Array, wanted: Array) -> float:
+    """The largest, absolute; infinite where one is not finite or shapes differ."""
+    if found.shape != wanted.shape or not np.isfinite(found).all():
+        return math.inf
+    return float(np.abs(found - wanted).max(initial=0.0))
 
 
 class Regions:
@@ -54,6 +57,7 @@ class Regions:
 
     def __init__(self, graph: Graph, vocabulary: int) -> None:
         self._graph = graph
+        self.tolerance = _HALF_TOLERANCE if graph.half else _TOLERANCE
         self._producers = graph.producers()
         self._order = {id(node): index for index, node in enumerate(graph.nodes)}
         self._infos: dict[tuple[int, int], dict[str, Info]] = {}
@@ -64,6 +68,7 @@ class Regions:
         """All that lies between `output` and what is understood; None if that is too much."""
         nodes: dict[int, Node] = {}
         cuts: list[str] = []
+        sizes: list[str] = []
         reads_ids = False
         pending = [output]
         while pending:
@@ -72,6 +77,9 @@ class Regions:
                 cuts.append(name)
                 continue
             node = self._producers.get(name)
+            if node is not None and node.operator == "Shape":
+                sizes.append(name)
+                continue
             if node is None:
                 reads_ids = reads_ids or name == "input_ids"
                 continue
@@ -82,7 +90,7 @@ class Regions:
                 return None
             pending += [name for name in node.inputs if name]
         ordered = sorted(nodes.values(), key=lambda node: self._order[id(node)])
-        return Region(output, ordered, list(dict.fromkeys(cuts)), reads_ids)
+        return Region(output, ordered, list(dict.fromkeys(cuts)), sizes, reads_ids)
 
     def info(self, name: str, batch: int = BATCH, seq: int = SEQ) -> Info:
         if (batch, seq) not in self._infos:
@@ -105,7 +113,23 @@ class Regions:
 
         `given`: for each cut its rows. Raises what numpy raises where the region does not fit.
         """
+        result = self.values(region, given, batch, seq, lengths)[region.output]
+        return result.reshape(-1, result.shape[-1]).astype(np.float64)
+
+    def values(
+        self,
+        region: Region,
+        given: dict[str, F64],
+        batch: int,
+        seq: int,
+        lengths: tuple[int, ...],
+    ) -> dict[str, Array]:
+        """As `run`: every value of the region, in its own shape."""
         values: dict[str, Array] = self._inputs(batch, seq, lengths)
+        for name in region.sizes:
+            known = self.info(name, batch, seq).value
+            assert known is not None  # a shape is never too large to be worked out
+            values[name] = known
         for name, rows in given.items():
             values[name] = rows.reshape(self.info(name, batch, seq).shape)
         for node in region.nodes:
@@ -114,8 +138,7 @@ class Regions:
                     constant = self._graph.constants[name]
                     is_float = np.issubdtype(constant.dtype, np.floating)
                     values[name] = constant.astype(np.float64) if is_float else constant
-        result = folding.run(region.nodes, values)[region.output]
-        return result.reshape(-1, result.shape[-1]).astype(np.float64)
+        return folding.run(region.nodes, values)
 
     def sample_ids(self) -> Array:
         """The ids of the sample, i64[BATCH, SEQ]."""
