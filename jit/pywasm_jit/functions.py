@@ -24,6 +24,12 @@ _LN2_HIGH, _LN2_LOW = 0.693359375, -2.12194440e-4
 _EXP = (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 0.5)
 _EXP_LOWEST, _EXP_HIGHEST = -86.6, 88.72283
 
+# 2**r = 1 + r * poly(r) for |r| <= 1/2, to 1e-7 relative (our fit). Highest power first.
+_EXP2 = (
+    0.0013264727065278557, 0.009671512648911994, 0.055507337436910775, 0.24022242085173168,
+    0.693146977598858,
+)  # fmt: skip
+
 # tanh(x) = x + x**3 * poly(x**2) for |x| < 0.625 (Cephes, tanhf).
 _TANH = (
     -5.70498872745e-3, 2.06390887954e-2, -5.37397155531e-2, 1.33314422036e-1, -3.33332819422e-1,
@@ -48,9 +54,13 @@ def exp(k: Builder, x: Expr) -> Expr:
     return op("select", x < _EXP_LOWEST, 0.0, finite)
 
 
-def exp_of_negative(k: Builder, x: Expr) -> Expr:
-    """`exp` for x <= 0, which is what softmax has: -infinity gives 0."""
-    return op("select", x < _EXP_LOWEST, 0.0, _exp(k, x))
+def exp2_of_negative(k: Builder, x: Expr) -> Expr:
+    """2**x for x <= 0, to 2 ulp: what a softmax needs. Never less than 2**-126."""
+    inside = op("max", x, -126.0)
+    shifted = inside + _MAGIC
+    r = inside - (shifted - _MAGIC)
+    fraction = k.mac(_horner(k, _EXP2, r), r, 1.0)
+    return op("as_f32", op("as_i32", fraction) + (op("as_i32", shifted) << 23))
 
 
 def _exp(k: Builder, x: Expr) -> Expr:

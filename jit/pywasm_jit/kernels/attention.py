@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 
 from pywasm_jit.builder import Builder
-from pywasm_jit.functions import exp_of_negative
+from pywasm_jit.functions import exp2_of_negative
 from pywasm_jit.ir import F32, I32, Kernel, KernelError, Numeric, op
 from pywasm_jit.kernels.family import Family, Parameters, named
 from pywasm_jit.schedule import Schedule
@@ -29,7 +29,8 @@ def attention(heads: int, head_dim: int, scale: float | None = None, *, numeric:
     """
     if head_dim % 8 or head_dim < 8 or heads < 1:
         raise KernelError(f"attention: head_dim = {head_dim} is no multiple of 8")
-    factor = 1.0 / math.sqrt(head_dim) if scale is None else scale
+    # Scores are kept in units of ln 2, since powers of 2 are what is easily computed.
+    factor = (1.0 / math.sqrt(head_dim) if scale is None else scale) * math.log2(math.e)
     k = Builder("attention", numeric)
     batch, seq = k.extent("batch"), k.extent("seq")
     width = heads * head_dim
@@ -82,13 +83,13 @@ def attention(heads: int, head_dim: int, scale: float | None = None, *, numeric:
             with k.serial("t_key", count) as key, k.parallel("t_lane", QUERIES) as q:
                 top[q] = op("max", top[q], scores[key, q])
             with k.parallel("rescale", QUERIES) as q:
-                change = exp_of_negative(k, best[q] - top[q])
+                change = exp2_of_negative(k, best[q] - top[q])
                 factors[q] = change
                 weight[q] = weight[q] * change
                 best[q] = top[q]
             with k.serial("w_key", count) as key, k.parallel("w_lane", QUERIES) as q:
                 power = k.register("power", "f32")
-                power[()] = exp_of_negative(k, scores[key, q] - best[q])
+                power[()] = exp2_of_negative(k, scores[key, q] - best[q])
                 scores[key, q] = power[()]
                 weight[q] = weight[q] + power[()]
             with k.parallel("panel", head_dim // 8) as panel, k.parallel("query", QUERIES) as query:
@@ -118,7 +119,7 @@ def _default(schedule: Schedule, parameters: Parameters) -> None:
     for loop in ("d_zero", "d_out"):
         schedule.split(loop, 8).vectorise(f"{loop}.i")
     # Scores: keys by queries as rows by columns of a matrix product.
-    schedule.split("key", 6 if fused else 4, (4, 2) if fused else (2,)).split("d*", 4)
+    schedule.split("key", 6 if fused else 5, (4, 3, 2), 2 if fused else 0).split("d*", 4)
     schedule.jam("key*.i").unroll("key*.i*").unroll("d*.i")
     # What they weigh: queries by 8 coordinates of the values.
     schedule.split("query", 4).split("m_key", 4).jam("query.i")
