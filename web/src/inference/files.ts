@@ -2,6 +2,7 @@
 import { PywasmError, throwIfAborted } from "../error.ts";
 import type { PlanFile } from "../generated/plan.ts";
 import { PLAN_FILE } from "./plan.ts";
+import { sealOf } from "./seal.ts";
 import type { FileStore } from "./store.ts";
 
 const RETRY_MS = [300, 1000];
@@ -40,12 +41,11 @@ export class ModelFiles {
    */
   async into(target: Uint8Array, file: PlanFile, heard: Heard = () => undefined): Promise<void> {
     throwIfAborted(this.#signal);
-    if (await this.#store?.read(file.file, target).catch(() => false)) {
-      if ((await sha256(target)) === file.sha256) {
-        this.stored++;
-        heard(file.bytes);
-        return;
-      }
+    const seal = await this.#store?.read(file.file, target).catch(() => null);
+    if (seal && seal === sealOf(file.sha256, target)) {
+      this.stored++;
+      heard(file.bytes);
+      return;
     }
     await this.#fetch(target, file, "default", heard);
     if ((await sha256(target)) !== file.sha256) {
@@ -56,7 +56,7 @@ export class ModelFiles {
       }
     }
     // Storage that is full or fails costs the next visit a download, nothing else.
-    await this.#store?.write(file.file, target).catch(() => (this.#store = null));
+    await this.#store?.write(file.file, target, sealOf(file.sha256, target)).catch(() => (this.#store = null));
   }
 
   /** What settle() stored on an earlier visit; null if there is none. */
@@ -67,7 +67,7 @@ export class ModelFiles {
   /** All files of this plan have been stored: the next visit can do without the host. Those of earlier plans are removed. */
   async settle(plan: string, files: readonly PlanFile[]): Promise<void> {
     try {
-      await this.#store?.write(PLAN_FILE, new TextEncoder().encode(plan));
+      await this.#store?.write(PLAN_FILE, new TextEncoder().encode(plan), "");
       await this.#store?.keep(new Set([PLAN_FILE, ...files.map(({ file }) => file)]));
     } catch {
       // Storage is full, or another tab is at it: the files are still there for the next visit.

@@ -27,15 +27,24 @@ export class Kernels {
   }
 
   /**
-   * Runs `calls` from number `from` on, meeting the other threads after each. Answers the number
-   * of the next one: fewer than all when `until` (performance.now()) is over, -1 when the flag is up.
+   * Runs `calls` from number `from` on, together with the other threads. Answers the number of the
+   * next one: fewer than all when `until` (performance.now()) is over, -1 when the flag is up.
    * `ends`: where to note when each call ended.
    */
   run(calls: readonly Call[], from: number, barrier: Barrier, until: number, ends: Float64Array | null): number {
     for (let number = from; number < calls.length; number++) {
-      const { kernel, args, runs } = calls[number]!;
-      if (runs) this.#functions[kernel]!.apply(undefined, args);
-      if (!barrier.wait()) return -1;
+      const { kernel, args, pieces } = calls[number]!;
+      const run = this.#functions[kernel]!;
+      if (barrier.threads === 1) run.apply(undefined, args);
+      else {
+        const last = pieces.length - 1;
+        for (let piece = barrier.claim(number); piece < last; piece = barrier.claim(number)) {
+          args[args.length - 2] = pieces[piece]!;
+          args[args.length - 1] = pieces[piece + 1]!;
+          run.apply(undefined, args);
+        }
+        if (!barrier.wait(number)) return -1;
+      }
       const now = performance.now();
       if (ends) ends[number] = now;
       if (now > until) return number + 1;

@@ -7,6 +7,7 @@ import type { Stage } from "../types.ts";
 import type { Adoption, Backend, Tensors } from "./backend.ts";
 import { batches } from "./batches.ts";
 import { evaluate, type Symbols } from "./expr.ts";
+import { FallbackBackend } from "./fallback_backend.ts";
 import { canShare, hasRelaxedSimd, hasSimd } from "./features.ts";
 import { ModelFiles } from "./files.ts";
 import { parsePlan, PLAN_FILE } from "./plan.ts";
@@ -15,6 +16,7 @@ import { openStore, removeStore } from "./store.ts";
 import { Tokenizer } from "./tokenizer.ts";
 import type { EncoderProgress, EncoderStatus, StepTiming } from "./types.ts";
 import { WasmBackend } from "./wasm_backend.ts";
+import { WebGpuBackend } from "./webgpu_backend.ts";
 import { loadWeights } from "./weights.ts";
 
 /** Tokens of one run, with padding: more gain nothing and take more memory. */
@@ -53,20 +55,24 @@ export class Model {
     const numeric = hasRelaxedSimd() ? "fused" : "separate";
     const kernels = moduleFor(plan, numeric, shared);
     const seq = mostTokens(plan);
-    if (wanted !== "wasm") throw new PywasmError("argument", `backend: "wasm" expected, not ${JSON.stringify(wanted)}`);
-    const module = recorder.stage("kernels", () => compileKernels(files, kernels));
-    module.catch(() => undefined);  // start() reports it
-    const backend = new WasmBackend({ plan, numeric, module, shared, threads: options.threads ? threads : Math.min(threads, THREADS), largest: { batch: Math.ceil(rows / seq), seq }, spawn });
+    if (wanted !== "wasm" && wanted !== "webgpu") throw new PywasmError("argument", `backend: "wasm" or "webgpu" expected, not ${JSON.stringify(wanted)}`);
+    const total = plan.weights.bytes;
+    const load = (into: Backend): Promise<void> => loadWeights(plan, files, (offset, bytes) => into.place(offset, bytes), (loaded) => hear({ status: "weights", file: PLAN_FILE, loaded, total }));
+    const wasm = (note?: string): Backend => {
+      const module = recorder.stage("kernels", () => compileKernels(files, kernels));
+      module.catch(() => undefined);  // start() reports it
+      return new WasmBackend({ plan, numeric, module, shared, threads: options.threads ? threads : Math.min(threads, THREADS), largest: { batch: Math.ceil(rows / seq), seq }, spawn, note });
+    };
+    const backend = wanted === "wasm" ? wasm() : await recorder.stage("gpu", () => openGpu(plan, files, wasm, load));
     try {
       const { tokenizer: file } = plan.encoder;
-      const total = plan.weights.bytes;
       const [tokenizer] = await Promise.all([
         recorder.stage("tokenizer", async () => new Tokenizer(await files.whole(file), seq, file.file)),
-        recorder.stage("weights", () => loadWeights(plan, files, (offset, bytes) => backend.place(offset, bytes), (loaded) => hear({ status: "weights", file: PLAN_FILE, loaded, total }))),
+        recorder.stage("weights", () => load(backend)),
         recorder.stage("start", () => backend.start()),
       ]);
       const storage = { tier: files.tier, stored: files.stored, files: plan.weights.shards.length + 2 };
-      void files.settle(text, [kernels, file, ...plan.weights.shards]);
+      void files.settle(text, [kernels, file, ...(wanted === "webgpu" && plan.wgsl ? [plan.wgsl] : []), ...plan.weights.shards]);
       return new Model({ ...request, address }, plan, backend, tokenizer, recorder.stages, storage);
     } catch (error) {
       backend.close();
@@ -187,6 +193,21 @@ async function locate({ address, plan, options }: OpenRequest, signal: AbortSign
     if (text !== null) return { address: folder, text, files };
   }
   throw new PywasmError("network", `${address}${PLAN_FILE} could not be fetched, and none is stored`, { file: PLAN_FILE });
+}
+
+/** A GPU's, replaced by `wasm` where there is none, or once it is lost; status() says why. */
+async function openGpu(plan: Plan, files: ModelFiles, wasm: (note: string) => Backend, load: (into: Backend) => Promise<void>): Promise<Backend> {
+  try {
+    const gpu = await WebGpuBackend.open(plan, () => files.whole(plan.wgsl!));
+    return new FallbackBackend(gpu, async (why) => {
+      const other = wasm(why);
+      await Promise.all([load(other), other.start()]);
+      return other;
+    });
+  } catch (error) {
+    if (!(error instanceof PywasmError) || error.code !== "unsupported") throw error;
+    return wasm(error.message);
+  }
 }
 
 async function compileKernels(files: ModelFiles, file: PlanModule): Promise<WebAssembly.Module> {

@@ -16,13 +16,19 @@ export type Grids = readonly Expr[];
  */
 export type Program = Int32Array;
 
-/** A call as one thread makes it: the arguments include the thread's part of the grid. */
+/** A call as one thread makes it. */
 export interface Call {
   kernel: number;
+  /** The last two are the part of the grid that is being run: at first all of it. */
   args: number[];
-  /** False: this thread has no part in it. */
-  runs: boolean;
+  /** Piece i of the grid, of which threads take one after the other, is [pieces[i], pieces[i + 1]). */
+  pieces: number[];
 }
+
+/** The share of a grid that threads take first, a large piece each; the rest evens out what holds one of them up. */
+const FIRST = 0.6;
+/** Small pieces for each thread. */
+const SMALL = 3;
 
 export function compileProgram(plan: Plan, grids: Grids, layout: Layout, symbols: Symbols): Program {
   const cells: number[] = [];
@@ -43,8 +49,8 @@ export function compileProgram(plan: Plan, grids: Grids, layout: Layout, symbols
   return Int32Array.from(cells);
 }
 
-/** The calls of thread `thread` of `threads`, whose scratch region begins at `scratch`. */
-export function callsOf(program: Program, scratch: number, thread: number, threads: number): Call[] {
+/** The calls of one of `threads` threads, whose scratch region begins at `scratch`. */
+export function callsOf(program: Program, scratch: number, threads: number): Call[] {
   const calls: Call[] = [];
   for (let at = 0; at < program.length;) {
     const [kernel, grid, bits, count] = program.subarray(at, at + 4) as unknown as [number, number, number, number];
@@ -52,11 +58,18 @@ export function callsOf(program: Program, scratch: number, thread: number, threa
     for (let index = 0; index < count; index++) {
       args.push(program[at + 4 + index]! + ((bits >>> index) & 1 ? scratch : 0));
     }
-    const begin = Math.floor((grid * thread) / threads);
-    const end = Math.floor((grid * (thread + 1)) / threads);
-    args.push(begin, end);
-    calls.push({ kernel, args, runs: end > begin });
+    args.push(0, grid);
+    calls.push({ kernel, args, pieces: piecesOf(grid, threads) });
     at += 4 + count;
   }
   return calls;
+}
+
+function piecesOf(grid: number, threads: number): number[] {
+  const first = Math.floor(grid * FIRST);
+  const ends = [
+    ...Array.from({ length: threads }, (_, index) => Math.floor((first * (index + 1)) / threads)),
+    ...Array.from({ length: threads * SMALL }, (_, index) => first + Math.floor(((grid - first) * (index + 1)) / (threads * SMALL))),
+  ];
+  return [0, ...ends.filter((end, index) => end > (ends[index - 1] ?? 0))];
 }

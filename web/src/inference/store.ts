@@ -1,14 +1,15 @@
 /** Files of compiled models in local storage, whole and by name: the names tell the content. */
 import { answer, deleteDatabase, finished, openDatabase } from "../pages/idb.ts";
+import { SEAL_BYTES } from "./seal.ts";
 
 export interface FileStore {
   readonly tier: "opfs" | "indexeddb";
-  /** Fills `target`; false if the file is not there or of another length. */
-  read(name: string, target: Uint8Array): Promise<boolean>;
+  /** Fills `target`; answers the file's seal (seal.ts), null if the file is not there or of another length. */
+  read(name: string, target: Uint8Array): Promise<string | null>;
   /** A file of any length as text; null if it is not there. */
   text(name: string): Promise<string | null>;
   /** Stores `bytes`, replacing what is there. */
-  write(name: string, bytes: Uint8Array): Promise<void>;
+  write(name: string, bytes: Uint8Array, seal: string): Promise<void>;
   /** Removes all other files. */
   keep(names: ReadonlySet<string>): Promise<void>;
 }
@@ -67,20 +68,25 @@ class OpfsFiles implements FileStore {
     return new OpfsFiles(directory);
   }
 
-  async read(name: string, target: Uint8Array): Promise<boolean> {
+  async read(name: string, target: Uint8Array): Promise<string | null> {
     const file = await this.#directory.getFileHandle(name);
+    const seal = new Uint8Array(SEAL_BYTES);
+    const size = target.byteLength + SEAL_BYTES;
     let handle: SyncAccessHandle;
     try {
       handle = await open(file, "read-only");
     } catch {
       // Another tab has it open, in a browser without shared handles.
       const blob = await file.getFile();
-      if (blob.size !== target.byteLength) return false;
-      target.set(new Uint8Array(await blob.arrayBuffer()));
-      return true;
+      if (blob.size !== size) return null;
+      const bytes = new Uint8Array(await blob.arrayBuffer());
+      target.set(bytes.subarray(0, target.byteLength));
+      return ascii(bytes.subarray(target.byteLength));
     }
     try {
-      return handle.getSize() === target.byteLength && handle.read(target, { at: 0 }) === target.byteLength;
+      if (handle.getSize() !== size || handle.read(target, { at: 0 }) !== target.byteLength) return null;
+      handle.read(seal, { at: target.byteLength });
+      return ascii(seal);
     } finally {
       handle.close();
     }
@@ -91,11 +97,13 @@ class OpfsFiles implements FileStore {
     return file && (await file.getFile()).text();
   }
 
-  async write(name: string, bytes: Uint8Array): Promise<void> {
+  async write(name: string, bytes: Uint8Array, seal: string): Promise<void> {
     const handle = await open(await this.#directory.getFileHandle(name, { create: true }), "readwrite");
     try {
-      handle.truncate(bytes.byteLength);
-      if (handle.write(bytes, { at: 0 }) < bytes.byteLength) throw new DOMException("the file could not grow", "QuotaExceededError");
+      handle.truncate(0);
+      const sealed = new TextEncoder().encode(seal);
+      const written = handle.write(bytes, { at: 0 }) + handle.write(sealed, { at: bytes.byteLength });
+      if (written < bytes.byteLength + sealed.byteLength) throw new DOMException("the file could not grow", "QuotaExceededError");
       handle.flush();
     } finally {
       handle.close();
@@ -109,9 +117,18 @@ class OpfsFiles implements FileStore {
   }
 }
 
+function ascii(bytes: Uint8Array): string {
+  return new TextDecoder().decode(bytes);
+}
+
 /** Browsers that know no `mode` give an exclusive handle. */
 function open(file: FileSystemFileHandle, mode: "read-only" | "readwrite"): Promise<SyncAccessHandle> {
   return (file as unknown as { createSyncAccessHandle(options: { mode: string }): Promise<SyncAccessHandle> }).createSyncAccessHandle({ mode });
+}
+
+interface FileRecord {
+  bytes: ArrayBuffer;
+  seal: string;
 }
 
 /** IndexedDB, where there is no file system for workers: one database a model, a record a file. */
@@ -127,21 +144,21 @@ class DatabaseFiles implements FileStore {
     return new DatabaseFiles(await openDatabase(databaseName(address), (fresh) => void fresh.createObjectStore(STORE)));
   }
 
-  async read(name: string, target: Uint8Array): Promise<boolean> {
-    const bytes = await this.#get(name);
-    if (bytes?.byteLength !== target.byteLength) return false;
+  async read(name: string, target: Uint8Array): Promise<string | null> {
+    const { bytes, seal } = (await this.#get(name)) ?? {};
+    if (bytes?.byteLength !== target.byteLength) return null;
     target.set(new Uint8Array(bytes));
-    return true;
+    return seal ?? null;
   }
 
   async text(name: string): Promise<string | null> {
-    const bytes = await this.#get(name);
-    return bytes ? new TextDecoder().decode(bytes) : null;
+    const record = await this.#get(name);
+    return record ? new TextDecoder().decode(record.bytes) : null;
   }
 
-  async write(name: string, bytes: Uint8Array): Promise<void> {
+  async write(name: string, bytes: Uint8Array, seal: string): Promise<void> {
     const transaction = this.#database.transaction(STORE, "readwrite", { durability: "relaxed" });
-    transaction.objectStore(STORE).put(bytes.slice().buffer, name);
+    transaction.objectStore(STORE).put({ bytes: bytes.slice().buffer, seal } satisfies FileRecord, name);
     await finished(transaction);
   }
 
@@ -154,8 +171,8 @@ class DatabaseFiles implements FileStore {
     await finished(transaction);
   }
 
-  #get(name: string): Promise<ArrayBuffer | undefined> {
-    return answer(this.#database.transaction(STORE, "readonly").objectStore(STORE).get(name) as IDBRequest<ArrayBuffer | undefined>);
+  #get(name: string): Promise<FileRecord | undefined> {
+    return answer(this.#database.transaction(STORE, "readonly").objectStore(STORE).get(name) as IDBRequest<FileRecord | undefined>);
   }
 }
 

@@ -1,10 +1,10 @@
 /** A thread of the pool: does its part of every step of the runs that thread 0 starts. */
-import { Barrier } from "./barrier.ts";
+import { Barrier, controlOf } from "./barrier.ts";
 import { Kernels, type KernelNames } from "./kernels.ts";
 import { callsOf, type Call, type Program } from "./program.ts";
 
 export type ThreadMessage =
-  | { kind: "start"; memory: WebAssembly.Memory; module: WebAssembly.Module; names: KernelNames; thread: number; threads: number }
+  | { kind: "start"; memory: WebAssembly.Memory; module: WebAssembly.Module; names: KernelNames; threads: number }
   | { kind: "program"; id: number; program: Program; scratch: number }
   | { kind: "forget"; id: number }
   | { kind: "run"; id: number }
@@ -28,7 +28,6 @@ export function threadOf(channel: Channel): (message: ThreadMessage) => void {
   const programs = new Map<number, Call[]>();
   let kernels: Kernels;
   let barrier: Barrier;
-  let part = { thread: 0, threads: 1 };
 
   const reply = (work: () => void): void => {
     try {
@@ -44,14 +43,13 @@ export function threadOf(channel: Channel): (message: ThreadMessage) => void {
     switch (message.kind) {
       case "start":
         reply(() => {
-          part = message;
           kernels = new Kernels(message.memory);
           kernels.adopt(message.module, message.names);
-          barrier = new Barrier(new Int32Array(message.memory.buffer, 0, 16), message.threads);
+          barrier = new Barrier(controlOf(message.memory), message.threads);
         });
         break;
       case "program":
-        programs.set(message.id, callsOf(message.program, message.scratch, part.thread, part.threads));
+        programs.set(message.id, callsOf(message.program, message.scratch, barrier.threads));
         break;
       case "forget":
         programs.delete(message.id);

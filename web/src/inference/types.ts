@@ -39,6 +39,8 @@ export interface EncodeOptions {
 
 export interface BackendStatus {
   backend: "wasm" | "webgpu";
+  /** Why that is not the backend that was asked for. */
+  note?: string;
   /** Rounding of multiply-adds: "fused" where the device has relaxed SIMD, or on a GPU. */
   numeric: "fused" | "separate";
   threads: number;

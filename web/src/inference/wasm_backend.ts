@@ -2,10 +2,10 @@
 import { PywasmError, throwIfAborted } from "../error.ts";
 import type { Plan, Port } from "../generated/plan.ts";
 import type { Adoption, Backend, RunOptions, Tensor, Tensors } from "./backend.ts";
-import { Barrier } from "./barrier.ts";
+import { Barrier, controlOf } from "./barrier.ts";
 import { evaluate, type Symbols } from "./expr.ts";
 import { Kernels, type KernelNames } from "./kernels.ts";
-import { CONTROL_BYTES, layOut, megabytes, PAGE_BYTES, WEIGHTS_ADDRESS, type Layout } from "./layout.ts";
+import { layOut, megabytes, PAGE_BYTES, WEIGHTS_ADDRESS, type Layout } from "./layout.ts";
 import { Pool } from "./pool.ts";
 import { callsOf, compileProgram, type Call } from "./program.ts";
 import type { ThreadMessage } from "./thread.ts";
@@ -30,6 +30,8 @@ export interface WasmSetup {
   largest: Symbols;
   /** Starts a worker that serves a thread. */
   spawn: () => Worker;
+  /** For status(): why this is not the backend that was asked for. */
+  note?: string | undefined;
 }
 
 interface Prepared {
@@ -71,14 +73,12 @@ export class WasmBackend implements Backend {
     const module = await this.#setup.module;
     this.#instantiate(module, this.#names);
     if (!shared || threads === 1) return;
-    const start = Array.from({ length: threads - 1 }, (_, index): ThreadMessage => ({
-      kind: "start", memory: this.#memory, module, names: this.#names, thread: index + 1, threads,
-    }));
+    const start = Array.from({ length: threads - 1 }, (): ThreadMessage => ({ kind: "start", memory: this.#memory, module, names: this.#names, threads }));
     // A browser that starts no workers in workers still has this thread.
     this.#pool = await Pool.start(start, spawn).catch(() => null);
     if (!this.#pool) return;
     this.#threads = threads;
-    this.#barrier = new Barrier(new Int32Array(this.#memory.buffer, 0, CONTROL_BYTES / 4), threads);
+    this.#barrier = new Barrier(controlOf(this.#memory), threads);
   }
 
   async run(symbols: Symbols, inputs: Tensors, { signal, steps = null }: RunOptions = {}): Promise<Tensors> {
@@ -106,12 +106,12 @@ export class WasmBackend implements Backend {
   }
 
   status(): BackendStatus {
-    const { plan, numeric } = this.#setup;
+    const { plan, numeric, note } = this.#setup;
     const { scratch, stride } = layOut(plan, this.#setup.largest, this.#threads);
     const total = this.#memory.buffer.byteLength;
     const ofScratch = stride * this.#threads;
     return {
-      backend: "wasm", numeric, threads: this.#threads, adopted: [...this.#adopted.values()],
+      backend: "wasm", ...(note !== undefined && { note }), numeric, threads: this.#threads, adopted: [...this.#adopted.values()],
       memory: { weights: plan.weights.bytes, arena: scratch - WEIGHTS_ADDRESS - plan.weights.bytes, scratch: ofScratch, total },
     };
   }
@@ -162,7 +162,7 @@ export class WasmBackend implements Backend {
     for (let thread = 1; thread < this.#threads; thread++) {
       this.#pool?.send(thread - 1, { kind: "program", id, program, scratch: layout.scratch + thread * layout.stride });
     }
-    const prepared = { id, layout, calls: callsOf(program, layout.scratch, 0, this.#threads) };
+    const prepared = { id, layout, calls: callsOf(program, layout.scratch, this.#threads) };
     this.#prepared.set(key, prepared);
     return prepared;
   }

@@ -214,8 +214,10 @@ test("what is stored is not fetched again, is checked, and serves without a netw
 
   const database = await openDatabase(`pywasm-models ${where}`, () => undefined);
   const store = () => database.transaction("files", "readwrite").objectStore("files");
-  await answer(store().put(new ArrayBuffer(first.bytes), first.file));
-  await answer(store().put(new ArrayBuffer(8), "weights-of-an-earlier-model.bin"));
+  const record = (await answer(store().get(first.file))) as { bytes: ArrayBuffer; seal: string };
+  new Uint8Array(record.bytes)[7]! ^= 4;
+  await answer(store().put(record, first.file));
+  await answer(store().put({ bytes: new ArrayBuffer(8), seal: "" }, "weights-of-an-earlier-model.bin"));
   expect((await open()).storage.stored).toBe(files - 1);
   expect(stored.log.at(-1)).toBe(`model/${first.file} whole`);
   await vi.waitFor(async () => expect(await answer(store().getAllKeys())).not.toContain("weights-of-an-earlier-model.bin"));

@@ -17,21 +17,21 @@ test("slots lie behind the weights, scratch behind the slots, one region a threa
   expect(scratchOffsets([1, 64, 65, 4])).toEqual([0, 64, 128, 256]);
 });
 
-test("threads share each grid without overlap, and scratch not at all", async () => {
+test("threads share each grid in the same pieces, and scratch not at all", async () => {
   const plan = await samplePlan();
   for (const threads of [1, 2, 3, 7, 64]) {
     const symbols = { batch: 2, seq: 5 };
     const layout = layOut(plan, symbols, threads);
     const program = compileProgram(plan, ["rows", "rows", "batch"], layout, symbols);
-    const all = Array.from({ length: threads }, (_, thread) => callsOf(program, layout.scratch + thread * layout.stride, thread, threads));
+    const all = Array.from({ length: threads }, (_, thread) => callsOf(program, layout.scratch + thread * layout.stride, threads));
     [10, 10, 2].forEach((grid, step) => {
-      const covered = all.flatMap((calls) => {
-        const { args, runs } = calls[step]!;
-        const [begin, end] = args.slice(-2) as [number, number];
-        expect(runs).toBe(end > begin);
-        return Array.from({ length: end - begin }, (_, index) => begin + index);
-      });
-      expect(covered).toEqual(Array.from({ length: grid }, (_, index) => index));
+      for (const calls of all) {
+        const { args, pieces } = calls[step]!;
+        expect(args.slice(-2)).toEqual([0, grid]);
+        expect([pieces[0], pieces.at(-1)]).toEqual([0, grid]);
+        expect(pieces).toEqual([...new Set(pieces)].sort((a, b) => a - b));
+        expect(pieces).toEqual(all[0]![step]!.pieces);
+      }
     });
     const dense = all.map((calls) => calls[1]!.args);
     expect(dense[0]!.slice(0, 3)).toEqual([layout.slots[2], WEIGHTS_ADDRESS + 384, layout.slots[3]]);
