@@ -54,6 +54,11 @@ def exp(k: Builder, x: Expr) -> Expr:
     return op("select", x < _EXP_LOWEST, 0.0, finite)
 
 
+def exp_of_negative(k: Builder, x: Expr) -> Expr:
+    """`exp` for x <= 0: -infinity gives 0."""
+    return op("select", x < _EXP_LOWEST, 0.0, _exp(k, x))
+
+
 def exp2_of_negative(k: Builder, x: Expr) -> Expr:
     """2**x for x <= 0, to 2 ulp: what a softmax needs. Never less than 2**-126."""
     inside = op("max", x, -126.0)

@@ -45,6 +45,7 @@ def layer_norm(x: Floats, gamma: Floats, beta: Floats, eps: float) -> Floats:
 _WHOLE = np.concatenate([np.linspace(-12, 12, 97), [-1e30, -200.0, -90.0, 90.0, 1e30, 0.0, 1e-3]])
 _REFERENCES = {
     "exp": lambda x: math.exp(x) if x < 88.72 else math.inf,
+    "exp_of_negative": lambda x: math.exp(min(x, 0.0)),
     "exp2_of_negative": lambda x: 2.0 ** min(max(x, -126.0), 0.0),
     "sigmoid": lambda x: 0.0 if x < -100 else 1 / (1 + math.exp(-x)),
     "tanh": math.tanh,
@@ -71,8 +72,8 @@ def test_a_function_is_accurate_and_wasm_gives_its_bits(
     x, y = k.input("x", F32, n, 4), k.output("y", F32, n, 4)
     with k.parallel("i", n) as i, k.parallel("lane", 4) as lane:
         y[i, lane] = getattr(functions, name)(k, x[i, lane])
-    points = _WHOLE if name != "exp2_of_negative" else -abs(_WHOLE)
-    values = np.concatenate([points, [-np.inf] * 2, [np.inf if name != "exp2_of_negative" else -1]])
+    points = -abs(_WHOLE) if name.endswith("of_negative") else _WHOLE
+    values = np.concatenate([points, [-np.inf, -1.0 if name.endswith("of_negative") else np.inf]])
     values = np.resize(values, (len(values) + 3) // 4 * 4).astype(np.float32)
     buffers = {"x": values.tobytes(), "y": bytes(values.nbytes)}
     result = interpreted(k.kernel(), buffers, {"n": len(values) // 4})

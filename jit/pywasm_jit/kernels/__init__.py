@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from pywasm_jit.kernels import attention, embed, matmul, normalisation, pool
+from pywasm_jit.kernels import attention, embed, matmul, matmul_int8, normalisation, pool
 from pywasm_jit.kernels.family import Family
 
 KERNELS: dict[str, Family] = {
     "matmul": matmul.FAMILY,
+    "quantize_rows": matmul_int8.QUANTIZE_ROWS,
+    "matmul_i8": matmul_int8.MATMUL_I8,
     "attention": attention.FAMILY,
     "embed": embed.FAMILY,
     "layer_norm": normalisation.LAYER_NORM,
