@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from pywasm_jit.builder import Array, Builder
-from pywasm_jit.functions import exp_of_negative
-from pywasm_jit.ir import F32, Expr, Kernel, KernelError, op
+from pywasm_jit.functions import exp2_of_negative
+from pywasm_jit.ir import F32, I8X4, Expr, Kernel, KernelError, op
 from pywasm_jit.kernels import KERNELS
 from pywasm_jit.kernels.epilogue import Epilogue
 from pywasm_jit.kernels.matmul import PANEL
@@ -64,13 +64,47 @@ def _like(naive: Kernel) -> tuple[Builder, dict[str, Expr], dict[str, Array]]:
 
 
 def matmul(naive: Kernel, parameters: Parameters) -> Kernel:
-    """Tiles of 32 rows x 64 columns; slices of a and b go through shared memory."""
-    k_size, n_size = parameters["K"], parameters["N"]
+    def finish(
+        k: Builder, buffers: Mapping[str, Array], total: Expr, row: Expr, column: Expr
+    ) -> Expr:
+        return total
+
+    return _tiled(naive, parameters, parameters["K"], Builder.mac, finish)
+
+
+def matmul_i8(naive: Kernel, parameters: Parameters) -> Kernel:
+    def dot(k: Builder, a: Expr, b: Expr, total: Expr) -> Expr:
+        return op("dot4", b, a, total)
+
+    def finish(
+        k: Builder, buffers: Mapping[str, Array], total: Expr, row: Expr, column: Expr
+    ) -> Expr:
+        scale = buffers["a_scale"][row] * buffers["b_scale"][column]
+        return op("to_f32", total - buffers["b_sum"][column]) * scale
+
+    return _tiled(naive, parameters, parameters["K"] // 4, dot, finish)
+
+
+def _tiled(
+    naive: Kernel,
+    parameters: Parameters,
+    steps: int,
+    step: Callable[[Builder, Expr, Expr, Expr], Expr],
+    finish: Callable[[Builder, Mapping[str, Array], Expr, Expr, Expr], Expr],
+) -> Kernel:
+    """A matrix product in tiles of 32 rows x 64 columns, slices of a and b in shared memory.
+
+    total = step(a, b, total) over `steps` elements of a row of a; then what `finish` and the
+    epilogue make of it.
+    """
+    n_size = parameters["N"]
     k, extents, buffers = _like(naive)
     rows, a, b, c = extents["rows"], buffers["a"], buffers["b"], buffers["c"]
-    depth = next(size for size in (16, 8, 4) if k_size % size == 0)
-    a_tile = k.workgroup("a_tile", F32, depth, _ROWS)
-    b_tile = k.workgroup("b_tile", F32, depth, _COLUMNS)
+    value = a.buffer.dtype.value
+    kept = I8X4 if value == "i32" else F32
+    depth = next(size for size in (16, 8, 4, 2, 1) if steps % size == 0)
+    a_tile = k.workgroup("a_tile", kept, depth, _ROWS)
+    b_tile = k.workgroup("b_tile", kept, depth, _COLUMNS)
     panels = n_size // PANEL
     epilogue = Epilogue(
         k, buffers.get("bias"), parameters.get("activation", ""), buffers.get("residual")
@@ -79,41 +113,40 @@ def matmul(naive: Kernel, parameters: Parameters) -> Kernel:
         k.parallel("y", (rows + (_ROWS - 1)) // _ROWS) as y,
         k.parallel("x", -(-n_size // _COLUMNS)) as x,
     ):
-        total = k.register("total", "f32", _THREADS, 4, 8)
+        total = k.register("total", value, _THREADS, 4, 8)
         with (
             k.parallel("t_zero", _THREADS) as t,
             k.parallel("r_zero", 4) as r,
             k.parallel("c_zero", 8) as n,
         ):
-            total[t, r, n] = 0.0
-        with k.serial("slice", k_size // depth) as at:
-            with k.parallel("t_load", _THREADS) as t:
-                with (
-                    k.parallel("a_load", _ROWS * depth // _THREADS) as i,
-                    k.let("a_element", i * _THREADS + t) as element,
-                    k.let("a_row", op("min", y * _ROWS + element // depth, rows - 1)) as row,
-                ):
-                    a_tile[element % depth, element // depth] = a[row, at * depth + element % depth]
-                with (
-                    k.parallel("b_load", _COLUMNS * depth // _THREADS) as i,
-                    k.let("b_element", i * _THREADS + t) as element,
-                    k.let("b_panel", element // (depth * PANEL)) as panel,
-                    k.let("b_inside", element % (depth * PANEL)) as inside,
-                    k.let("b_found", op("min", x * 8 + panel, panels - 1)) as found,
-                ):
-                    b_tile[inside // PANEL, panel * PANEL + inside % PANEL] = b[
-                        found, at * depth + inside // PANEL, inside % PANEL
-                    ]
+            total[t, r, n] = 0 if value == "i32" else 0.0
+        with k.serial("slice", steps // depth) as at:
+            with (
+                k.parallel("t_a", _THREADS) as t,
+                _shared_out(k, "a_load", _ROWS * depth, t) as element,
+                k.let("a_row", op("min", y * _ROWS + element // depth, rows - 1)) as row,
+            ):
+                a_tile[element % depth, element // depth] = a[row, at * depth + element % depth]
+            with (
+                k.parallel("t_b", _THREADS) as t,
+                _shared_out(k, "b_load", _COLUMNS * depth, t) as element,
+                k.let("b_panel", element // (depth * PANEL)) as panel,
+                k.let("b_inside", element % (depth * PANEL)) as inside,
+                k.let("b_found", op("min", x * 8 + panel, panels - 1)) as found,
+            ):
+                b_tile[inside // PANEL, panel * PANEL + inside % PANEL] = b[
+                    found, at * depth + inside // PANEL, inside % PANEL
+                ]
             with k.parallel("t", _THREADS) as t, k.serial("k", depth) as p:
                 # A thread's columns are one of every panel: its neighbours read the ones beside.
-                left = k.register("left", "f32", 4)
-                right = k.register("right", "f32", 8)
+                left = k.register("left", value, 4)
+                right = k.register("right", value, 8)
                 with k.parallel("r_left", 4) as r:
                     left[r] = a_tile[p, t // 8 * 4 + r]
                 with k.parallel("c_right", 8) as n:
                     right[n] = b_tile[p, n * 8 + t % 8]
                 with k.parallel("r", 4) as r, k.parallel("c_", 8) as n:
-                    total[t, r, n] = k.mac(left[r], right[n], total[t, r, n])
+                    total[t, r, n] = step(k, left[r], right[n], total[t, r, n])
         with (
             k.parallel("t_out", _THREADS) as t,
             k.parallel("c_out", 8) as n,
@@ -122,9 +155,10 @@ def matmul(naive: Kernel, parameters: Parameters) -> Kernel:
             k.let("row", y * _ROWS + t // 8 * 4 + r) as row,
             k.when((row < rows) & (column < n_size)),
         ):
-            c[row, column] = epilogue.apply(total[t, r, n], row, column)
+            whole = finish(k, buffers, total[t, r, n], row, column)
+            c[row, column] = epilogue.apply(whole, row, column)
     schedule = Schedule(k.kernel()).bind("y", "workgroup.y").bind("x", "workgroup.x")
-    for loop in ("t_zero", "t_load", "t", "t_out"):
+    for loop in ("t_zero", "t_a", "t_b", "t", "t_out"):
         schedule.bind(loop, "local.x")
     # Whole, or the sums would not live in registers.
     for loop in ("r_zero", "c_zero", "r_left", "c_right", "r", "c_", "c_out", "r_out"):
@@ -132,11 +166,25 @@ def matmul(naive: Kernel, parameters: Parameters) -> Kernel:
     return schedule.kernel()
 
 
+@contextmanager
+def _shared_out(k: Builder, name: str, count: int, t: Expr) -> Iterator[Expr]:
+    """The elements, of `count`, that thread `t` loads: neighbours beside each other."""
+    with (
+        k.parallel(f"{name}_step", -(-count // _THREADS)) as i,
+        k.let(f"{name}_element", i * _THREADS + t) as element,
+    ):
+        if count % _THREADS:
+            with k.when(element < count):
+                yield element
+        else:
+            yield element
+
+
 def attention(naive: Kernel, parameters: Parameters) -> Kernel:
     """A thread a query, with its sum in registers; online softmax, key by key."""
     heads, dim = parameters["heads"], parameters["head_dim"]
     given = parameters.get("scale")
-    factor = 1.0 / math.sqrt(dim) if given is None else given
+    factor = (1.0 / math.sqrt(dim) if given is None else given) * math.log2(math.e)
     width = heads * dim
     k, extents, buffers = _like(naive)
     batch, seq = extents["batch"], extents["seq"]
@@ -184,8 +232,8 @@ def attention(naive: Kernel, parameters: Parameters) -> Kernel:
                 with k.serial("d", dim) as d:
                     score[()] = k.mac(query[t, d], keys[key, d], score[()])
                 top = k.register("top", "f32", init=op("max", best[t], score[()]))
-                change = k.register("change", "f32", init=exp_of_negative(k, best[t] - top[()]))
-                power = k.register("power", "f32", init=exp_of_negative(k, score[()] - top[()]))
+                change = k.register("change", "f32", init=exp2_of_negative(k, best[t] - top[()]))
+                power = k.register("power", "f32", init=exp2_of_negative(k, score[()] - top[()]))
                 best[t] = top[()]
                 weight[t] = k.mac(weight[t], change[()], power[()])
                 with k.parallel("d_mix", dim) as d:
@@ -265,6 +313,7 @@ def _row_sum(k: Builder, name: str, width: int, term: Callable[[Expr], Expr]) ->
 
 GPU: dict[str, Callable[[Kernel, Parameters], Kernel]] = {
     "matmul": matmul,
+    "matmul_i8": matmul_i8,
     "attention": attention,
     "layer_norm": layer_norm,
 }

@@ -21,6 +21,9 @@ CASES: list[Case] = [
     ("matmul", {"K": 16, "N": 24, "bias": True, "activation": "gelu"}, {"rows": 5}),
     ("matmul", {"K": 36, "N": 72, "residual": True}, {"rows": 35}),
     ("matmul", {"K": 8, "N": 8, "weights": "f16", "activation": "silu"}, {"rows": 1}),
+    ("matmul_i8", {"K": 32, "N": 72, "bias": True, "residual": True}, {"rows": 35}),
+    ("matmul_i8", {"K": 4, "N": 8, "activation": "gelu_tanh"}, {"rows": 2}),
+    ("quantize_rows", {"K": 16}, {"rows": 3}),
     ("attention", {"heads": 2, "head_dim": 8}, {"batch": 3, "seq": 37}),
     ("attention", {"heads": 1, "head_dim": 16, "scale": 0.5}, {"batch": 2, "seq": 5}),
     ("layer_norm", {"width": 72, "residual": True}, {"rows": 3}),
@@ -58,6 +61,8 @@ def inputs(kernel: Kernel, extents: Mapping[str, int]) -> dict[str, bytes]:
                 found[buffer.name] = struct.pack(
                     f"<{count}i", *(20 * i % 50 - 1 for i in range(count))
                 )
+            case "i8x4" if buffer.name == "a":
+                found[buffer.name] = bytes(rng.randrange(1, 128) for _ in range(4 * count))
             case _:
                 found[buffer.name] = rng.randbytes(count * buffer.dtype.bytes)
     return found
