@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from pathlib import Path
 
 from rich.console import Console
 
-from . import inference_gemm, suite
+from . import inference_gemm, inference_minilm, suite
 from .context import Bench
+from .inference_models import DType
 from .result import Result
 from .suite import Case
 
 SUITE = "inference"
+DTYPES: tuple[tuple[DType, tuple[float, float, float]], ...] = (
+    ("f32", (200, 300, 60)),
+    ("int8", (150, 250, 50)),
+)
 CASES: tuple[Case[Bench], ...] = (
     Case(tuple(inference_gemm.CASES), inference_gemm.gemm, (20, 20, 5)),
+    *(
+        Case(
+            inference_minilm.names(dtype),
+            functools.partial(inference_minilm.latency, dtype=dtype),
+            s,
+        )
+        for dtype, s in DTYPES
+    ),
 )
 
 

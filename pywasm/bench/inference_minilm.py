@@ -1,0 +1,132 @@
+"""Cases minilm-*-t1/-t2: one run of MiniLM, every engine in turns, from token ids to what it gives.
+
+Ours gives the pooled, normalised embedding and is called through its worker, as a page does; the
+others give hidden states, and are called on the thread that computes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+
+from .context import Bench
+from .core import Subject, interleave
+from .inference_engines import Floats, NativeSentences, PageSentences, Sentences
+from .inference_models import DType, Models
+
+SHAPES = ((1, 16), (1, 64), (1, 128), (1, 256), (8, 128))
+QUICK_SHAPES = ((1, 16), (1, 128), (8, 128))
+THREADS = (1, 2)
+CLOSE: dict[DType, float] = {"f32": 0.9999, "int8": 0.99}  # cosine to native onnxruntime, f32
+TURN_MS = 60.0  # an engine's part of a round, about
+SHORT_MS = 30.0  # runs as short as this are repeated after one that wakes threads and caches
+
+
+def case_name(dtype: DType, batch: int, seq: int, threads: int) -> str:
+    return f"minilm-{dtype}-{batch}x{seq}-t{threads}"
+
+
+def names(dtype: DType) -> tuple[str, ...]:
+    """The cases of a dtype."""
+    return tuple(case_name(dtype, *shape, t) for t in THREADS for shape in SHAPES)
+
+
+def latency(context: Bench, dtype: DType) -> None:
+    """All shapes on one and on two threads."""
+    models = Models(context)
+    shapes = QUICK_SHAPES if context.quick else SHAPES
+    with _engines(context, models, dtype, shapes) as engines:
+        judge = NativeSentences(models.onnx("f32"), 1)
+        for batch, seq in shapes:
+            ids = models.ids(batch, seq)
+            judge.prepare(ids)
+            expected = judge.embed()
+            context.step(f"minilm-{dtype}-{batch}x{seq}: {len(engines)} engines in turns")
+            for engine in engines:
+                engine.prepare(ids)
+                _check(engine, dtype, expected)
+            add = functools.partial(_add, context, dtype, batch, seq)
+            _measure(engines, add, context.quick)
+
+
+def _add(
+    context: Bench, dtype: DType, batch: int, seq: int, engine: Sentences, values: Sequence[float]
+) -> None:
+    case = case_name(dtype, batch, seq, engine.threads)
+    context.samples.add(case, engine.name, "latency_ms", "ms", values)
+
+
+def _check(engine: Sentences, dtype: DType, expected: Floats) -> None:
+    cosine = float((engine.embed() * expected).sum(axis=1).min())
+    if not cosine >= CLOSE[dtype]:
+        raise RuntimeError(
+            f"{engine.name} on {engine.threads} threads, {dtype}: cosine {cosine:.6f} to native "
+            f"onnxruntime in f32, at least {CLOSE[dtype]} expected"
+        )
+
+
+def _measure(
+    engines: Sequence[Sentences], add: Callable[[Sentences, Sequence[float]], None], quick: bool
+) -> None:
+    """Rounds until the time is spent."""
+    by_label = {f"{engine.name}/{engine.threads}": engine for engine in engines}
+    # The first runs are in the browser's baseline code.
+    took = {label: float(np.median(engine.time(2, 3))) for label, engine in by_label.items()}
+
+    def subject(label: str, engine: Sentences) -> Subject:
+        warm = 1 if took[label] <= SHORT_MS else 0
+        count = int(np.clip(round(TURN_MS / took[label]), 1, 10))
+
+        def sample(number: int) -> list[float]:
+            time.sleep(0.005)  # what the engine before has left spinning comes to rest
+            return engine.time(warm, count)
+
+        return Subject(label, sample)
+
+    round_ms = sum(max(TURN_MS, ms) for ms in took.values())
+    budget, least = (4e3, 3) if quick else (45e3, 12)
+    rounds = int(np.clip(budget / round_ms, least, 60))
+    subjects = [subject(label, engine) for label, engine in by_label.items()]
+    interleave(subjects, rounds, lambda label, values: add(by_label[label], values))
+
+
+@contextlib.contextmanager
+def _engines(
+    context: Bench, models: Models, dtype: DType, shapes: Sequence[tuple[int, int]]
+) -> Iterator[list[Sentences]]:
+    """Every engine with its model loaded."""
+    with contextlib.ExitStack() as stack:
+        engines: list[Sentences] = []
+
+        def in_page(adapter: str, name: str, threads: int, on_page: bool) -> PageSentences:
+            page = context.browser.new_page()
+            stack.callback(page.close)
+            page.goto(f"{context.server.url}/bench/")
+            engine = PageSentences(page, adapter, name, threads, on_page)
+            engines.append(engine)
+            return engine
+
+        for threads in THREADS:
+            _ours(models, dtype, functools.partial(in_page, threads=threads))
+            native = NativeSentences(models.onnx(dtype), threads)
+            engines.append(native)
+            if not context.peers:
+                continue
+            context.step(f"loading the peers' {dtype} models, {threads} threads")
+            web = in_page("onnxruntime-web", "onnxruntime-web", threads, False)
+            web.start(model=models.url(models.onnx(dtype)))
+            if dtype == "f32":
+                files = {f"{b}x{s}": models.url(models.tflite(b, s)) for b, s in shapes}
+                in_page("litert", "litert", threads, True).start(models=files)
+        yield engines
+
+
+def _ours(models: Models, dtype: DType, in_page: Callable[..., PageSentences]) -> None:
+    engine = in_page("encoder", "pywasm-default", on_page=True)
+    open_options = {"threads": engine.threads, "storage": "memory"}
+    module = models.bundle("encoder.js")
+    engine.start(module=module, model=models.url(models.compiled(dtype)), open=open_options)
