@@ -33,11 +33,18 @@ export class BenchMemory {
     }
     this.memory = new WebAssembly.Memory({ initial: Math.ceil(address / PAGE_BYTES), maximum: 65536 });
     this.args = [...this.#places.map((place) => place.address), ...Object.values(task.extents)];
-    this.fill(task.extents);
+    this.#fill(task.extents);
+  }
+
+  /** Makes sure that what the next call writes is its own. */
+  clear(): void {
+    for (const { buffer, address, bytes } of this.#places) {
+      if (buffer.access === "write") new Uint8Array(this.memory.buffer, address, bytes).fill(0xff);
+    }
   }
 
   /** Values like those of a model; the same every time. */
-  fill(extents: Readonly<Record<string, number>>): void {
+  #fill(extents: Readonly<Record<string, number>>): void {
     let seed = 1;
     const random = (): number => (seed = (Math.imul(seed, 1664525) + 1013904223) >>> 0);
     for (const { buffer, address, bytes } of this.#places) {
@@ -68,6 +75,8 @@ export class BenchMemory {
 export function equal(a: readonly Uint8Array[], b: readonly Uint8Array[]): boolean {
   return a.every((left, index) => {
     const right = b[index]!;
-    return left.length === right.length && left.every((byte, at) => byte === right[at]);
+    if (left.length !== right.length) return false;
+    for (let at = 0; at < left.length; at++) if (left[at] !== right[at]) return false;
+    return true;
   });
 }

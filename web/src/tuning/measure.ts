@@ -8,7 +8,7 @@ export interface Candidate {
 /** How long a timing is at least, ms: also twenty times the resolution of a page's clock that isn't isolated. */
 const BATCH_MS = 2;
 /** How long a function runs before it is timed, ms: V8's first tier is 4 to 5 times slower. */
-const WARM_MS = 12;
+const WARM_MS = 8;
 
 /**
  * Seconds of a call for every candidate, `samples` of each, interleaved so that what slows the

@@ -42,7 +42,7 @@ async function turn(): Promise<void> {
 /** The task being tuned: the memory its candidates run in, and what the default computes there. */
 class Trial {
   readonly memory: BenchMemory;
-  readonly #task: TuneTask;
+  readonly #name: string;
   readonly #python: PythonTuner;
   readonly #stats: TuneStats;
   readonly #calls = new Map<number, (() => void) | null>();
@@ -50,7 +50,7 @@ class Trial {
 
   constructor(task: TuneTask, python: PythonTuner, stats: TuneStats) {
     this.memory = new BenchMemory(task);
-    this.#task = task;
+    this.#name = task.name;
     this.#python = python;
     this.#stats = stats;
   }
@@ -76,10 +76,10 @@ class Trial {
       const { exports } = new WebAssembly.Instance(module, { env: { memory: this.memory.memory } });
       this.#stats.emitMs += emitted - from;
       this.#stats.compileMs += performance.now() - emitted;
-      const kernel = exports[this.#task.name] as Kernel;
+      const kernel = exports[this.#name] as Kernel;
       const args = [...this.memory.args, 0, grid];
       const call = (): void => kernel(...args);
-      this.memory.fill(this.#task.extents);
+      this.memory.clear();
       call();
       const results = this.memory.results();
       if (number === 0) this.#expected = results;
