@@ -130,6 +130,8 @@ export class WebGpuBackend implements Backend {
       await Promise.race([work, stopped]);
     } catch (cause) {
       throwIfAborted(signal);
+      // That the device is lost is heard a little after what fails by it, and says more.
+      await Promise.race([this.#device.lost, new Promise((resolve) => setTimeout(resolve, 50))]);
       this.failed ??= `the GPU failed: ${cause instanceof Error ? cause.message : String(cause)}`;
     } finally {
       signal?.removeEventListener("abort", stop);
