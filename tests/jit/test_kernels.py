@@ -120,6 +120,14 @@ def test_matmul(
     )
 
 
+def test_matmul_of_half_precision_weights(wasm: WasmHost) -> None:
+    a, b, bias = normal(1, 9, 8), normal(2, 8, 16).astype(np.float16), normal(3, 16)
+    wanted = (a.astype(np.float64) @ b + bias).astype(np.float32)
+    arrays, parameters = {"a": a, "b": panels(b), "bias": bias}, {"K": 8, "N": 16, "bias": True}
+    parameters["weights"] = "f16"
+    check(wasm, "matmul", parameters, arrays, {"rows": 9}, {"c": wanted}, 4e-6)
+
+
 @pytest.mark.parametrize("numeric", NUMERICS)
 def test_a_row_does_not_depend_on_how_many_rows_run_together(
     wasm: WasmHost, numeric: Numeric

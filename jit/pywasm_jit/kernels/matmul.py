@@ -26,6 +26,7 @@ def matmul(
     """c[row, n] = activation(sum over k of a[row, k] * b[k, n] + bias[n]) + residual[row, n]
 
     a f32[rows, K]; b, f32 or f16, [N/8, K, 8]: b[k, n] is at [n // 8, k, n % 8]. k in order.
+    A panel of f16 is widened once for all rows.
     """
     if K % 4 or N % PANEL or K < 4 or N < PANEL:
         raise KernelError(f"matmul: K = {K} is no multiple of 4 or N = {N} none of {PANEL}")
@@ -37,15 +38,21 @@ def matmul(
     b = k.input("b", F16 if weights == "f16" else F32, N // PANEL, K, PANEL)
     epilogue = Epilogue.declare(k, rows, N, bias, activation, residual)
     c = k.output("c", F32, rows, N)
-    with k.parallel("panel", N // PANEL) as panel, k.parallel("row", rows) as row:
-        total = k.register("total", "f32", PANEL)
-        with k.parallel("zero", PANEL) as n:
-            total[n] = 0.0
-        with k.serial("k", K) as p, k.parallel("column", PANEL) as n:
-            total[n] = k.mac(a[row, p], b[panel, p, n], total[n])
-        with k.parallel("out", PANEL) as n:
-            column = panel * PANEL + n
-            c[row, column] = epilogue.apply(total[n], row, column)
+    wide = k.scratch("wide", F32, K, PANEL) if weights == "f16" else None
+    with k.parallel("panel", N // PANEL) as panel:
+        if wide is not None:
+            with k.parallel("widen", K) as p, k.parallel("widen_column", PANEL) as n:
+                wide[p, n] = b[panel, p, n]
+        with k.parallel("row", rows) as row:
+            total = k.register("total", "f32", PANEL)
+            with k.parallel("zero", PANEL) as n:
+                total[n] = 0.0
+            with k.serial("k", K) as p, k.parallel("column", PANEL) as n:
+                weight = b[panel, p, n] if wide is None else wide[p, n]
+                total[n] = k.mac(a[row, p], weight, total[n])
+            with k.parallel("out", PANEL) as n:
+                column = panel * PANEL + n
+                c[row, column] = epilogue.apply(total[n], row, column)
     return k.kernel()
 
 
@@ -70,7 +77,10 @@ def share(schedule: Schedule, block: int) -> None:
 
 
 def _default(schedule: Schedule, parameters: Parameters) -> None:
-    share(schedule, 192)
+    if parameters.get("weights", "f32") == "f16":
+        schedule.bind("panel", "grid").vectorise("widen_column")
+    else:
+        share(schedule, 192)
     # 12 accumulators + 2 of b + 1 of a are the 15 vector registers that an engine leaves; a
     # product that waits for its addition needs one more.
     if schedule.kernel().numeric == "fused":
