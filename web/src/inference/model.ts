@@ -147,10 +147,10 @@ export class Model {
     return this.#alone(async () => this.#backend.adopt(adoption));
   }
 
-  /** What there is to tune, on the shape of the last run. */
+  /** What there is to tune, on the shape of the last run; on a GPU nothing. */
   tuneWork(): TuneWork {
-    const { numeric, threads } = this.#backend.status();
-    return { tasks: tasksOf(this.#plan, numeric, this.#shape), compiler: this.#plan.compiler, shared: threads > 1 };
+    const { backend, numeric, threads } = this.#backend.status();
+    return { tasks: backend === "wasm" ? tasksOf(this.#plan, numeric, this.#shape) : [], compiler: this.#plan.compiler, shared: threads > 1 };
   }
 
   status(): EncoderStatus {
