@@ -80,7 +80,10 @@ def matmul_i8(naive: Kernel, parameters: Parameters) -> Kernel:
         k: Builder, buffers: Mapping[str, Array], total: Expr, row: Expr, column: Expr
     ) -> Expr:
         scale = buffers["a_scale"][row] * buffers["b_scale"][column]
-        return op("to_f32", total - buffers["b_sum"][column]) * scale
+        excess = buffers["b_sum"][column]
+        if "a_zero" in buffers:
+            excess = buffers["a_zero"][row] * excess
+        return op("to_f32", total - excess) * scale
 
     return _tiled(naive, parameters, parameters["K"] // 4, dot, finish)
 

@@ -23,6 +23,8 @@ CASES: list[Case] = [
     ("matmul", {"K": 8, "N": 8, "weights": "f16", "activation": "silu"}, {"rows": 1}),
     ("matmul_i8", {"K": 32, "N": 72, "bias": True, "residual": True}, {"rows": 35}),
     ("matmul_i8", {"K": 4, "N": 8, "activation": "gelu_tanh"}, {"rows": 2}),
+    ("matmul_i8", {"K": 32, "N": 72, "offset": True}, {"rows": 35}),
+    ("quantize_rows", {"K": 48, "channels": True, "offset": True}, {"rows": 7}),
     ("quantize_rows", {"K": 16}, {"rows": 3}),
     ("attention", {"heads": 2, "head_dim": 8}, {"batch": 3, "seq": 37}),
     ("attention", {"heads": 1, "head_dim": 16, "scale": 0.5}, {"batch": 2, "seq": 5}),

@@ -4,10 +4,10 @@ An activation is (byte - 64) * scale of its row, byte 1 to 127: relaxed SIMD's d
 for such bytes, and so every engine gets the same integers. With w the weight's int8,
 sum (byte - 64) * w = sum byte * w - 64 * sum w, of which the last is known beforehand.
 
-Two refinements keep the error small where channels differ in size and values lie to one side: with
-`channels` a column is multiplied by a factor before it is quantised, and row k of the weights was
-divided by it (SmoothQuant, Xiao et al. 2023); with `offset` the byte that stands for 0 is chosen row
-by row, so that 127 steps reach from the least to the largest value.
+Two refinements keep the error small where channels differ in size and values lie to one side:
+with `channels` a column is multiplied by a factor before it is quantised, and row k of the weights
+was divided by it (SmoothQuant, Xiao et al. 2023); with `offset` the byte that stands for 0 is
+chosen row by row, so that 125 steps reach from the least to the largest value.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pywasm_jit.kernels.row_sums import max_row
 from pywasm_jit.schedule import Schedule
 
 LEVELS, ZERO = 63, 64  # -63 to 63, stored with 64 added
-_RANGE = 125.5  # steps from least to largest with `offset`: however both round, 0 to 127 hold them
+_RANGE = 125  # steps from least to largest with `offset`: however both round, 1 to 127 hold them
 _SMALLEST = 1e-30  # rows without a larger element are 0
 _MAGIC = 12582912.0  # 1.5 * 2**23: adding it leaves the nearest integer in the low bits
 
@@ -33,7 +33,7 @@ def quantize_rows(
 
     x f32[rows, K] -> q i8x4[rows, K/4], scale f32[rows]. A row of zeros has scale 0 and bytes 64.
     `channels`: x times factor f32[K] instead of x. `offset`: scale = (max(x, 0) - min(x, 0)) /
-    125.5, and zero i32[rows] instead of 64. The same in both numeric classes.
+    125, and zero i32[rows] instead of 64. The same in both numeric classes.
     """
     if K % 4:
         raise KernelError(f"quantize_rows: K = {K} is no multiple of 4")
@@ -54,7 +54,7 @@ def quantize_rows(
         else:
             least = max_row(k, "least", K, lambda i: 0.0 - value(i), 0.0)
             reach = max_row(k, "largest", K, value, 0.0) + least
-            levels = _RANGE
+            levels = float(_RANGE)
         some = op("lt", _SMALLEST, reach)
         factor = k.register("factor", "f32")
         factor[()] = op("select", some, levels / reach, 0.0)
