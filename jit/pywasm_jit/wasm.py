@@ -67,10 +67,11 @@ def render(kernels: Sequence[tuple[str, Kernel]], target: WasmTarget) -> bytes:
 
 @dataclass
 class _Place:
-    """Where a register array lives. vector: four neighbours of the last axis share a local; lane:
+    """Where a register array lives. vector: four neighbours of the last axis share a local; halves:
+    two locals, as `Values.add_dots` keeps sums of dot products where there is no relaxed dot; lane:
     declared inside a vector loop, one value an element and lane."""
 
-    how: Literal["scalar", "vector", "lane"]
+    how: Literal["scalar", "vector", "halves", "lane"]
     locals: list[int]
     versions: list[int] = field(default_factory=list)
 
@@ -107,6 +108,7 @@ class _Function:
         self._stores: dict[str, int] = {}
         self._versions = 0
         self._lanes = _lane_registers(kernel)
+        self._dots = set() if target.relaxed else _dot_registers(kernel.body)
         self._scope = _Scope(None, "")
         self._values = Values(self._locals, target.relaxed)
         # Nodes of a statement's operations by identity: what is used in many places is made once.
@@ -243,8 +245,9 @@ class _Function:
         elif register.name in self._lanes:
             if register.shape[-1] % 4:
                 raise KernelError(f"register {register.name}: its last axis is not a multiple of 4")
-            place = _Place("vector", [])
-            size //= 4
+            halves = register.name in self._dots
+            place = _Place("halves" if halves else "vector", [])
+            size //= 2 if halves else 4
         else:
             place = _Place("scalar", [])
         before = self._places.get(register.name)  # an unrolled body declares it again and again
@@ -279,31 +282,60 @@ class _Function:
 
     def _get(self, register: Register, index: Sequence[Expr]) -> int:
         place, flat, lanes = self._element(register, index)
-        if place.how == "vector":
-            local = place.locals[flat // 4]
-            vector = self._values.local("v128", local, place.versions[flat // 4])
+        if place.how in ("vector", "halves"):
+            vector = self._vector(place, flat // 4)
             return vector if lanes else self._values.lane(vector, register.value, flat % 4)
         if lanes:
             raise KernelError(f"register {register.name} is read by lanes but not set by them")
         kind = "v128" if place.how == "lane" else register.value
         return self._values.local(kind, place.locals[flat], place.versions[flat])
 
+    def _vector(self, place: _Place, number: int) -> int:
+        """Elements 4 * number to 4 * number + 3."""
+        if place.how == "halves":
+            return self._values.joined(self._halves(place, number))
+        return self._values.local("v128", place.locals[number], place.versions[number])
+
+    def _halves(self, place: _Place, number: int) -> tuple[int, int]:
+        first, second = (
+            self._values.local("v128", place.locals[at], place.versions[at])
+            for at in (2 * number, 2 * number + 1)
+        )
+        return first, second
+
     def _set(self, register: Register, index: Sequence[Expr], expr: Expr) -> None:
-        node = self._value(expr)
         place, flat, lanes = self._element(register, index)
-        if place.how == "vector":
+        if place.how == "halves" and lanes:
+            dots = _dots(register, index, expr)
+            if dots:
+                halves = self._halves(place, flat // 4)
+                for a, b in dots:
+                    halves = self._values.add_dots(self._value(a), self._value(b), halves)
+                self._set_halves(place, flat // 4, halves)
+                return
+        node = self._value(expr)
+        if place.how in ("vector", "halves"):
             number = flat // 4
             if not lanes:
                 if self._values.kind(node) == "v128":
                     raise KernelError(f"register {register.name}: every lane sets one element")
-                vector = self._values.local("v128", place.locals[number], place.versions[number])
-                node = self._values.with_lane(vector, flat % 4, node)
+                node = self._values.with_lane(self._vector(place, number), flat % 4, node)
+            if place.how == "halves":
+                self._set_halves(place, number, self._values.halves(node))
+                return
         else:
             number = flat
             if place.how == "scalar" and self._values.kind(node) == "v128":
                 raise KernelError(f"register {register.name}: every lane sets one element")
         if place.how != "scalar":
             node = self._values.splat(node)
+        self._set_vector(place, number, node)
+
+    def _set_halves(self, place: _Place, number: int, halves: tuple[int, int]) -> None:
+        for half, node in enumerate(halves):
+            self._set_vector(place, 2 * number + half, node)
+
+    def _set_vector(self, place: _Place, number: int, node: int) -> None:
         self._values.set_local(place.locals[number], node)
         place.versions[number] = self._version()
 
@@ -529,6 +561,27 @@ def _runs(begin: Expr, end: Expr) -> bool:
 
 def _is_opaque(term: p.Term) -> bool:
     return any(name.startswith("#") for name in term)
+
+
+def _dots(register: Register, index: Sequence[Expr], expr: Expr) -> list[tuple[Expr, Expr]]:
+    """[(a, b), ...] where `expr` is the element of the register with dot4(a, b) ... added to it."""
+    found = []
+    while isinstance(expr, Op) and expr.name == "dot4":
+        found.append((expr.args[0], expr.args[1]))
+        expr = expr.args[2]
+    return found if expr == Get(register, tuple(index)) else []
+
+
+def _dot_registers(body: Sequence[Stmt]) -> set[str]:
+    """Registers that sum dot products."""
+    found: set[str] = set()
+    for stmt in body:
+        match stmt:
+            case Set(register, index, expr) if _dots(register, index, expr):
+                found.add(register.name)
+            case For(body=inside) | If(body=inside):
+                found |= _dot_registers(inside)
+    return found
 
 
 def _lane_registers(kernel: Kernel) -> set[str]:

@@ -48,7 +48,7 @@ VECTOR = {
     ("to_f32", "i32"): 0xFA, ("to_i32", "f32"): 0xF8,
     ("min", "f32"): 0xEA, ("max", "f32"): 0xEB, ("min", "i32"): 0xB6, ("max", "i32"): 0xB8,
 }  # fmt: skip
-V_LOAD, V_STORE, V_CONST = 0x00, 0x0B, 0x0C
+V_LOAD, V_LOAD8X8_S, V_STORE, V_CONST = 0x00, 0x01, 0x0B, 0x0C
 V_LOAD32_SPLAT, V_LOAD32_ZERO, V_LOAD64_ZERO, V_STORE32_LANE, V_STORE64_LANE = (
     0x09, 0x5C, 0x5D, 0x5A, 0x5B)  # fmt: skip
 V_SPLAT = {"f32": 0x13, "i32": 0x11}

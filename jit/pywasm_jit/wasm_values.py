@@ -219,18 +219,62 @@ class Values:
         return self._node("vector", "v128", (node, one), w.VECTOR["and", "i32"])
 
     def _dot4(self, a: int, b: int, c: int) -> int:
-        """Exact either way: a product is at most 127 * 128, two of them fit an i16."""
         if self._relaxed:
             return self._node("vector", "v128", (a, b, c), w.RELAXED_DOT_ADD)
-        parts = []
-        for extend in (w.I16X8_EXTEND_LOW_S, w.I16X8_EXTEND_HIGH_S):
-            left = self._node("vector", "v128", (a,), extend)
-            right = self._node("vector", "v128", (b,), extend)
-            parts.append(self._node("vector", "v128", (left, right), w.I32X4_DOT_I16X8_S))
-        # parts: lanes 0 and 1, lanes 2 and 3, two sums each
-        even, odd = (self._node("shuffle", "v128", tuple(parts), lanes) for lanes in (_EVEN, _ODD))
-        total = self._node("vector", "v128", (even, odd), w.VECTOR["add", "i32"])
+        zero = self.splat(self._i(0))
+        total = self.joined(self.add_dots(a, b, (zero, zero)))
         return self._node("vector", "v128", (c, total), w.VECTOR["add", "i32"])
+
+    def add_dots(self, a: int, b: int, halves: tuple[int, int]) -> tuple[int, int]:
+        """Adds dot4(a, b) to four sums kept in halves, which is how i16 dot products come: lanes 0
+        and 1 of the first make element 0, 2 and 3 element 1; elements 2 and 3 are in the second.
+
+        Exact: a product is at most 127 * 128, two of them fit an i16.
+        """
+        a, b = self.splat(a), self.splat(b)
+        out = []
+        extends = (w.I16X8_EXTEND_LOW_S, w.I16X8_EXTEND_HIGH_S)
+        for half, extend in zip(halves, extends, strict=True):
+            parts = [self._extended(node, extend) for node in (a, b)]
+            dots = self._node("vector", "v128", tuple(parts), w.I32X4_DOT_I16X8_S)
+            if self._nodes[half] == Node("vconst", "v128", (), 0):
+                out.append(dots)
+            else:
+                out.append(self._node("vector", "v128", (half, dots), w.VECTOR["add", "i32"]))
+        return out[0], out[1]
+
+    def _extended(self, node: int, extend: int) -> int:
+        """Half of the bytes as i16; where all lanes are the same, the halves are.
+
+        What comes from memory is extended as it is loaded. (V8 on x64 would turn the dot product
+        of two extended lower halves into one of multiplied bytes, at half the speed.)
+        """
+        found = self._nodes[node]
+        if found.op in ("splat", "splat load", "vconst"):
+            extend = w.I16X8_EXTEND_LOW_S
+        elif found.op == "vload":
+            assert isinstance(found.attribute, tuple)
+            address = found.attribute[1]
+            if extend == w.I16X8_EXTEND_HIGH_S:
+                address = address._replace(offset=address.offset + 8)
+            return self._node("extending load", "v128", found.args, address)
+        return self._node("vector", "v128", (node,), extend)
+
+    def halves(self, node: int) -> tuple[int, int]:
+        """Four i32 as `add_dots` keeps them."""
+        zero = self.splat(self._i(0))
+        node = self._number(self.splat(node))
+        if node == zero:
+            return zero, zero
+        first, second = (
+            self._node("shuffle", "v128", (node, zero), lanes) for lanes in (_FIRST, _SECOND)
+        )
+        return first, second
+
+    def joined(self, halves: tuple[int, int]) -> int:
+        """Four i32 from what `add_dots` keeps."""
+        even, odd = (self._node("shuffle", "v128", halves, lanes) for lanes in (_EVEN, _ODD))
+        return self._node("vector", "v128", (even, odd), w.VECTOR["add", "i32"])
 
     def _i(self, number: int) -> int:
         return self.constant("i32", number)
@@ -328,6 +372,9 @@ class Values:
             case "splat load", Address() as address:
                 self._address(address, node.args)
                 code += w.simd(w.V_LOAD32_SPLAT) + w.memarg(address.offset)
+            case "extending load", Address() as address:
+                self._address(address, node.args)
+                code += w.simd(w.V_LOAD8X8_S) + w.memarg(address.offset)
             case "vload", (str(dtype), Address() as address):
                 self._address(address, node.args)
                 code += _VECTOR_LOADS[dtype][0] + w.memarg(address.offset) + _VECTOR_LOADS[dtype][1]
@@ -382,6 +429,8 @@ def _bits(kind: str, number: float) -> int:
     return bits
 
 
+_FIRST = bytes([0, 1, 2, 3, 16, 17, 18, 19, 4, 5, 6, 7, 16, 17, 18, 19])
+_SECOND = bytes([8, 9, 10, 11, 16, 17, 18, 19, 12, 13, 14, 15, 16, 17, 18, 19])
 _EVEN = bytes([0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27])
 _ODD = bytes([4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31])
 
