@@ -11,13 +11,17 @@ from pywasm.manifest import FileInfo, Manifest
 from pywasm.shards import replace_file
 
 BUNDLE = Path(__file__).with_name("_web")
+PYODIDE = BUNDLE / "pyodide"  # goes to a folder of its own (site_tuner.py)
 VERSION_DIGITS = 16  # of the SHA-256 in an address
 _PAGE = "index.html"
 _AT_TOP = {_PAGE, "sw.js"}  # the page, and the service worker, whose scope is its own folder
 _OURS = b"pywasm/demo/demo.js"  # what only a page of ours loads
-# Where pywasm.js and the page name the two files that every visit loads.
-_LOADED = re.compile(rb"(?<=/)(worker\.js|engine\.wasm)(?=[\"'`])")
-_LOADERS = {"pywasm.js", _PAGE}
+# Where one file of the bundle names another that it loads.
+_LOADED = re.compile(
+    rb"(?<=/)(worker\.js|engine\.wasm|encoder\.js|encoder-worker\.js|tuning\.js|tuner-worker\.js)"
+    rb"(?=[\"'`])"
+)
+_LOADERS = {_PAGE, "pywasm.js", "encoder.js", "tuning.js"}
 
 
 def copy_bundle(
@@ -25,18 +29,16 @@ def copy_bundle(
 ) -> list[FileInfo]:
     """Copies what changed and removes what only the build before had. Files by name.
 
-    Worker and engine are named with a hash of their content (`worker.js?v=...`), so that a host
-    may have browsers keep them without asking again. A page that somebody put in the place of
-    ours stays.
+    Workers, engine and encoder are named with a hash of their content (`worker.js?v=...`), so that
+    a host may have browsers keep them without asking again. A page that somebody put in the place
+    of ours stays.
     """
     recorded = {asset.file: asset.sha256 for asset in previous.assets} if previous else {}
     assets = []
     for source in _bundle_files():
         name = source.relative_to(BUNDLE).as_posix()
         target = site / (name if name in _AT_TOP else f"pywasm/{name}")
-        data = source.read_bytes()
-        if name in _LOADERS:
-            data = _LOADED.sub(_with_version, data)
+        data = _content(name)
         file = target.relative_to(site).as_posix()
         if name == _PAGE:
             data = _page(data, title, language)
@@ -61,12 +63,22 @@ def _bundle_files() -> list[Path]:
             f"{BUNDLE}: the browser library is not built; run `make build` in a checkout of "
             "pywasm, or build the index alone with --no-bundle"
         )
-    return sorted(file for file in BUNDLE.rglob("*") if file.is_file())
+    files = (file for file in BUNDLE.rglob("*") if file.is_file())
+    return sorted(file for file in files if PYODIDE not in file.parents)
 
 
-def _with_version(name: re.Match[bytes]) -> bytes:
-    digest = hashlib.sha256((BUNDLE / name[0].decode()).read_bytes()).hexdigest()
-    return name[0] + f"?v={digest[:VERSION_DIGITS]}".encode()
+def _content(name: str) -> bytes:
+    """Of a file of the bundle, as it goes into a site."""
+    data = (BUNDLE / name).read_bytes()
+    return _LOADED.sub(_with_version, data) if name in _LOADERS else data
+
+
+def _with_version(match: re.Match[bytes]) -> bytes:
+    name = match[0].decode()
+    if not (BUNDLE / name).is_file():
+        return match[0]
+    digest = hashlib.sha256(_content(name)).hexdigest()
+    return f"{name}?v={digest[:VERSION_DIGITS]}".encode()
 
 
 def _page(template: bytes, title: str, language: str) -> bytes:

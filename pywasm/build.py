@@ -12,8 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
 from pywasm import __version__
 from pywasm._abi import PAGE_BYTES, PAGES_PER_SHARD
@@ -22,7 +20,7 @@ from pywasm.cache_dir import cache_dir
 from pywasm.corpus import Corpus, OnDuplicate, check_vectors, chunk_limits, read_corpus
 from pywasm.documents import Notes, Source
 from pywasm.embedding import embed_corpus
-from pywasm.encoder import Encoder, load_encoder
+from pywasm.encoder import Encoder, EncoderFiles, find_encoder, open_files
 from pywasm.engine_instance import ENGINE_WASM
 from pywasm.errors import UserError
 from pywasm.index_build import BuiltIndex, GivenGraph, IndexInput
@@ -33,6 +31,8 @@ from pywasm.planner import PlanRequest, plan_and_build
 from pywasm.progress import Reporter
 from pywasm.python_docs import SUGGESTIONS
 from pywasm.shards import kept_shards, page_stream, previous_manifest, switch, write_shards
+from pywasm.site_encoder import EncoderWeights, SiteEncoder, make_site_encoder, remove_encoder
+from pywasm.site_tuner import check_address, remove_tuner, write_tuner
 from pywasm.sources import SourceOptions, open_source, watched_paths
 from pywasm.sources_hnswlib import HnswlibSource
 from pywasm.suggestions import given_suggestions, titles_to_suggest, with_vectors
@@ -51,6 +51,9 @@ class BuildOptions:
     on_duplicate: OnDuplicate = "error"
     skip_bad_vectors: bool = False
     encoder: str = ""
+    encoder_weights: EncoderWeights = "auto"
+    tune: bool = True
+    pyodide_url: str = ""
     chunk_tokens: int | None = None
     chunk_overlap: int | None = None
     keyword: bool = True
@@ -81,9 +84,11 @@ def build_site(options: BuildOptions, reporter: Reporter) -> dict[str, object]:
         raise UserError(
             f"{ENGINE_WASM}: the engine is not built; run `make build` in a checkout of pywasm"
         )
+    if options.pyodide_url:
+        check_address(options.pyodide_url)
     with reporter.running(), _work_folder(options.site) as work:
         source = open_source(options.source, options.source_options)
-        encoder = _encoder(options, source, reporter)
+        files, encoder = _encoder(options, source, reporter)
         limits = (
             chunk_limits(encoder, options.chunk_tokens, options.chunk_overlap)
             if encoder is not None and source.dim is None
@@ -91,7 +96,7 @@ def build_site(options: BuildOptions, reporter: Reporter) -> dict[str, object]:
         )
         corpus = read_corpus(source, encoder, limits, work, options.on_duplicate, notes, reporter)
         try:
-            result = _build(options, source, encoder, corpus, work, notes, reporter)
+            result = _build(options, source, files, encoder, corpus, work, notes, reporter)
         finally:
             corpus.spool.close()
     seconds = round(time.perf_counter() - started, 1)
@@ -101,6 +106,7 @@ def build_site(options: BuildOptions, reporter: Reporter) -> dict[str, object]:
 def _build(
     options: BuildOptions,
     source: Source,
+    files: EncoderFiles | None,
     encoder: Encoder | None,
     corpus: Corpus,
     work: Path,
@@ -117,6 +123,12 @@ def _build(
         embedded, reused = embed_corpus(corpus, encoder, work, reporter)
     _check(corpus, options, notes)
     assert corpus.vectors is not None  # given or embedded
+    compiled = None
+    if encoder is not None and files is not None:
+        given = source.dim is not None
+        compiled = make_site_encoder(
+            options.encoder_weights, encoder, files, corpus, given, notes, reporter
+        )
     graph = None
     if isinstance(source, HnswlibSource):
         graph = GivenGraph(source.graph, source.elements)
@@ -139,7 +151,8 @@ def _build(
         ),
         reporter,
     )
-    manifest = _write(options, source, encoder, corpus, built, notes, reporter)
+    manifest = _write(options, source, encoder, compiled, corpus, built, notes, reporter)
+    in_site = manifest.encoder.compiled if manifest.encoder else None
     return {
         "site": str(options.site),
         "title": manifest.title,
@@ -155,23 +168,28 @@ def _build(
         "generation": manifest.generation,
         "bytes": sum(shard.bytes for shard in manifest.shards),
         "resident_bytes": manifest.memory["resident_bytes"],
+        "encoder": in_site.model_dump(exclude={"files"}) if in_site else None,
+        "tuner_bytes": sum(file.bytes for file in manifest.tuner.files) if manifest.tuner else 0,
         "trials": built.trials,
     }
 
 
-def _encoder(options: BuildOptions, source: Source, reporter: Reporter) -> Encoder | None:
+def _encoder(
+    options: BuildOptions, source: Source, reporter: Reporter
+) -> tuple[EncoderFiles, Encoder] | tuple[None, None]:
     """None for vectors that come without the name of the encoder that made them."""
     if source.dim is not None and not options.encoder:
-        return None
+        return None, None
     with reporter.stage("loading the encoder", 1) as stage:
-        encoder = load_encoder(options.encoder or DEFAULT, options.threads)
+        files = find_encoder(options.encoder or DEFAULT)
+        encoder = open_files(files, options.threads)
         stage.advance()
     if source.dim is not None and source.dim != encoder.dim:
         raise UserError(
             f"encoder {encoder.name} gives {encoder.dim} dimensions, the vectors of "
             f"{options.source} have {source.dim}"
         )
-    return encoder
+    return files, encoder
 
 
 def _check(corpus: Corpus, options: BuildOptions, notes: Notes) -> None:
@@ -200,6 +218,7 @@ def _write(
     options: BuildOptions,
     source: Source,
     encoder: Encoder | None,
+    compiled: SiteEncoder | None,
     corpus: Corpus,
     built: BuiltIndex,
     notes: Notes,
@@ -216,6 +235,9 @@ def _write(
     assets = []
     if options.bundle:
         assets = copy_bundle(site, title, options.language, previous, notes)
+    tuner = None
+    if compiled is not None and options.tune and (options.bundle or options.pyodide_url):
+        tuner = write_tuner(site, options.pyodide_url)
     identity = hashlib.sha256(built.head)
     for shard in shards:
         identity.update(bytes.fromhex(shard.sha256))
@@ -233,7 +255,7 @@ def _write(
         code_bits=built.plan.code_bits,
         clusters=built.plan.clusters,
         columns=[column.info for column in corpus.columns],
-        encoder=_encoder_info(encoder),
+        encoder=_encoder_info(encoder, compiled, site),
         licences=_licences(source, encoder),
         suggestions=_suggestions(options, encoder, corpus),
         page_bytes=PAGE_BYTES,
@@ -243,13 +265,20 @@ def _write(
         keyword=built.keyword,
         memory=built.memory(),
         assets=assets,
+        tuner=tuner,
         previous=kept_shards(previous, shards),
     )
     switch(site, manifest)
+    if compiled is None:
+        remove_encoder(site)
+    if tuner is None:
+        remove_tuner(site)
     return manifest
 
 
-def _encoder_info(encoder: Encoder | None) -> EncoderInfo | None:
+def _encoder_info(
+    encoder: Encoder | None, compiled: SiteEncoder | None, site: Path
+) -> EncoderInfo | None:
     if encoder is None:
         return None
     config = encoder.config
@@ -263,6 +292,7 @@ def _encoder_info(encoder: Encoder | None) -> EncoderInfo | None:
         max_tokens=config.max_tokens,
         licence=config.licence,
         sha256=encoder.sha256,
+        compiled=compiled.write(site) if compiled else None,
     )
 
 
@@ -331,42 +361,3 @@ def watch_and_build(options: BuildOptions, reporter: Reporter) -> Iterator[dict[
             yield build_site(options, reporter)
         except UserError as error:
             reporter.console.print(f"[bold red]error:[/bold red] {error}", soft_wrap=True)
-
-
-def print_result(result: dict[str, object], console: Console) -> None:
-    """The few lines after a build."""
-    warnings = result["warnings"]
-    assert isinstance(warnings, list)
-    for warning in warnings:
-        console.print(f"[yellow]warning:[/yellow] {warning}", soft_wrap=True, highlight=False)
-    table = Table.grid(padding=(0, 2))
-    counts = result["counts"]
-    assert isinstance(counts, dict)
-    bits = result["code_bits"]
-    kind = f"{result['kind']}, vectors {result['dtype']}"
-    if result["kind"] != "flat":
-        kind += f", codes {bits} bit{'s' * (bits != 1)}"
-    table.add_row("site", str(result["site"]))
-    table.add_row("documents", f"{result['documents']:,}")
-    table.add_row(
-        "passages",
-        f"{result['rows']:,} ({result['embedded']:,} embedded, {result['reused']:,} reused)",
-    )
-    for name, count in counts.items():
-        if count:
-            table.add_row(name, f"{count:,} left out")
-    table.add_row("index", kind)
-    if result["recall"] is not None:
-        table.add_row("recall@10", f"{result['recall']:.3f} measured at the usual effort")
-    table.add_row(
-        "size",
-        f"{_megabytes(result['bytes'])} ({_megabytes(result['resident_bytes'])} held in a browser)",
-    )
-    table.add_row("time", f"{result['seconds']} s")
-    console.print(table)
-    console.print(f"[dim]preview it:[/dim]  pywasm serve {result['site']}")
-
-
-def _megabytes(value: object) -> str:
-    assert isinstance(value, int)
-    return f"{value / 1e6:,.1f} MB"

@@ -57,6 +57,13 @@ class WeightsOption(StrEnum):
     int4 = "int4"
 
 
+class EncoderWeightsOption(StrEnum):
+    auto = "auto"
+    f32 = "f32"
+    int8 = "int8"
+    none = "none"
+
+
 class Duplicate(StrEnum):
     error = "error"
     first = "first"
@@ -146,6 +153,12 @@ def build(
             rich_help_panel=_TEXT,
         ),
     ] = "",
+    encoder_weights: Annotated[
+        EncoderWeightsOption,
+        typer.Option(
+            help="Of the site's encoder; auto: int8 if its loss is small.", rich_help_panel=_TEXT
+        ),
+    ] = EncoderWeightsOption.auto,
     chunk_tokens: Annotated[
         int | None, typer.Option(help="Most tokens of a passage.", rich_help_panel=_TEXT)
     ] = None,
@@ -183,6 +196,14 @@ def build(
     bundle: Annotated[
         bool, typer.Option(help="Copy page and browser library.", rich_help_panel=_OUTPUT)
     ] = True,
+    tune: Annotated[
+        bool,
+        typer.Option(help="Tune the encoder on visitors' devices.", rich_help_panel=_OUTPUT),
+    ] = True,
+    pyodide_url: Annotated[
+        str,
+        typer.Option(help="Pyodide's files elsewhere (a CDN).", rich_help_panel=_OUTPUT),
+    ] = "",
     threads: Annotated[
         int, typer.Option(help="For embedding; 0: all cores.", rich_help_panel=_OUTPUT)
     ] = 0,
@@ -191,7 +212,8 @@ def build(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    from pywasm.build import BuildOptions, build_site, print_result, watch_and_build
+    from pywasm.build import BuildOptions, build_site, watch_and_build
+    from pywasm.build_report import print_result
     from pywasm.progress import Reporter
     from pywasm.sources import SourceOptions
     from pywasm.sources_table import Columns
@@ -214,6 +236,9 @@ def build(
         on_duplicate=on_duplicate.value,
         skip_bad_vectors=skip_bad_vectors,
         encoder=encoder,
+        encoder_weights=encoder_weights.value,
+        tune=tune,
+        pyodide_url=pyodide_url,
         chunk_tokens=chunk_tokens,
         chunk_overlap=chunk_overlap,
         keyword=keyword,

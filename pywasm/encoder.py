@@ -175,6 +175,7 @@ def find_encoder(name: str = models.DEFAULT) -> EncoderFiles:
     if package := models.PACKAGES.get(name):
         config = EncoderConfig(**{**vars(config), "licence": package.licence, "url": package.url})
     tokenizer = _tokenizer_file(directory)
+    load_tokenizer(tokenizer)  # before much work is put into the model beside it
     model = _onnx_of(path)
     if model is not None:
         return EncoderFiles(name, model, tokenizer, config, _sha256([model, tokenizer]))
@@ -185,9 +186,13 @@ def find_encoder(name: str = models.DEFAULT) -> EncoderFiles:
 
 def load_encoder(name: str = models.DEFAULT, threads: int = 0) -> Encoder:
     """The encoder of a name, ready to run natively."""
-    files = find_encoder(name)
+    return open_files(find_encoder(name), threads)
+
+
+def open_files(files: EncoderFiles, threads: int = 0) -> Encoder:
+    """The encoder that lies there, ready to run natively."""
     tokenizer = load_tokenizer(files.tokenizer)
-    return Encoder(name, files.model, tokenizer, files.config, files.sha256, threads)
+    return Encoder(files.name, files.model, tokenizer, files.config, files.sha256, threads)
 
 
 def _onnx_of(path: Path) -> Path | None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from pywasm.manifest import read_manifest
+from pywasm.manifest import EncoderInfo, read_manifest
 
 _SECTIONS = {
     "lexicon": "words and postings",
@@ -31,9 +31,20 @@ def describe(site: Path) -> dict[str, object]:
         "shards": len(manifest.shards),
         "index_bytes": sum(shard.bytes for shard in manifest.shards),
         "asset_bytes": sum(asset.bytes for asset in manifest.assets),
+        "tuner_bytes": sum(file.bytes for file in manifest.tuner.files) if manifest.tuner else 0,
         "raw_vector_bytes": raw,
         "resident_share": round(manifest.memory["resident_bytes"] / raw, 4) if raw else 0.0,
     }
+
+
+def _typed(encoder: EncoderInfo) -> str:
+    compiled = encoder.compiled
+    if compiled is None:
+        return "by words only: the site carries no encoder"
+    text = f"weights in {compiled.weights}, {compiled.visit_bytes / 1e6:,.1f} MB"
+    if compiled.ndcg is not None:
+        text += f", nDCG@10 {compiled.ndcg:.3f} ({compiled.ndcg_f32:.3f} in f32)"
+    return text
 
 
 def print_description(found: dict[str, object], console: Console) -> None:
@@ -63,6 +74,11 @@ def print_description(found: dict[str, object], console: Console) -> None:
         ):
             if prefix:
                 table.add_row(name, repr(prefix))
+        table.add_row("typed questions", _typed(encoder))
+    if manifest.tuner is not None:
+        size = sum(file.bytes for file in manifest.tuner.files) / 1e6
+        elsewhere = f", Pyodide from {manifest.tuner.pyodide}" if manifest.tuner.pyodide else ""
+        table.add_row("tuner", f"{size:,.1f} MB{elsewhere}")
     for column in manifest.columns:
         values = (
             f"{len(column.values or []):,} values"

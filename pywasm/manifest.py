@@ -34,6 +34,38 @@ class ColumnInfo(_Model):
     max: float | None = pydantic.Field(None, description="Of a number: its greatest value")
 
 
+class FileInfo(_Model):
+    """A file of the site, by its path below the folder of the manifest."""
+
+    file: str
+    bytes: int
+    sha256: str
+
+
+class CompiledEncoder(_Model):
+    """The encoder as a browser runs it, in a folder of the site (docs/format.md)."""
+
+    plan: str = pydantic.Field(description="Path of its plan.json")
+    weights: Literal["f32", "f16", "int8", "int4"]
+    files: list[FileInfo] = pydantic.Field(description="All of the folder, the plan included")
+    visit_bytes: int = pydantic.Field(description="What the first typed query downloads")
+    cosine: float = pydantic.Field(
+        description="Least cosine of its vectors and the index's, on texts of the index"
+    )
+    ndcg: float | None = pydantic.Field(
+        None, description="nDCG@10 of its queries on texts of the index, where weights lose some"
+    )
+    ndcg_f32: float | None = pydantic.Field(None, description="The same of the model in f32")
+
+
+class TunerInfo(_Model):
+    """What tunes the encoder's kernels on a visitor's device, in a folder of the site."""
+
+    folder: str = pydantic.Field(description="Path, ending in '/', of the folder with tune.json")
+    pyodide: str = pydantic.Field(description="Where Pyodide is, if it is not in that folder")
+    files: list[FileInfo]
+
+
 class EncoderInfo(_Model):
     """What made the vectors, and what queries must be put through."""
 
@@ -46,6 +78,9 @@ class EncoderInfo(_Model):
     max_tokens: int = pydantic.Field(description="Special tokens included")
     licence: str
     sha256: str = pydantic.Field(description="Of its weights, configuration and tokenizer")
+    compiled: CompiledEncoder | None = pydantic.Field(
+        None, description="Null where the site carries none: typed queries then find words only"
+    )
 
 
 class LicenceInfo(_Model):
@@ -57,14 +92,6 @@ class LicenceInfo(_Model):
 class Suggestion(_Model):
     text: str
     vector: str = pydantic.Field(description="Base64 of f16[dim], little-endian")
-
-
-class FileInfo(_Model):
-    """A file of the site, by its path below the folder of the manifest."""
-
-    file: str
-    bytes: int
-    sha256: str
 
 
 class Manifest(_Model):
@@ -96,6 +123,7 @@ class Manifest(_Model):
         "search without waiting"
     )
     assets: list[FileInfo]
+    tuner: TunerInfo | None = None
     previous: list[str] = pydantic.Field(
         description="Shards of the generation before that are still there"
     )

@@ -2,7 +2,7 @@
 
 Cross-origin isolation (COOP, COEP), byte ranges (RFC 9110 section 14, one range a request), gzip
 of text and code but never of a range, ETags, and caching: what is named by its content (in the
-path, or by ?v=) for ever, manifest.json and pages revalidated each time.
+path, or by ?v=) for ever; manifest.json, plan.json and pages revalidated each time.
 """
 
 import gzip
@@ -36,6 +36,8 @@ _TYPES = {
     ".svg": "image/svg+xml",
     ".webmanifest": "application/manifest+json",
     ".bin": "application/octet-stream",
+    ".whl": "application/zip",
+    ".zip": "application/zip",
 }
 _COMPRESSED = {
     *(".html", ".js", ".mjs", ".css", ".json", ".map"),

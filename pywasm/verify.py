@@ -77,7 +77,10 @@ def _result(
 
 def _check_assets(site: Path, manifest: Manifest) -> list[str]:
     problems = []
-    for asset in manifest.assets:
+    compiled = manifest.encoder.compiled if manifest.encoder else None
+    files = [*manifest.assets, *(compiled.files if compiled else [])]
+    files += manifest.tuner.files if manifest.tuner else []
+    for asset in files:
         file = site / asset.file
         if not file.is_file():
             problems.append(f"{file}: missing")

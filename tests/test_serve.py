@@ -121,7 +121,11 @@ def test_nothing_outside_and_nothing_missing(client: TestClient, path: str) -> N
     [
         ("data/0123456789abcdef0123.bin", True),
         ("pywasm/chunk-0a1b2c3d.js", True),
+        ("encoder/weights-0123456789abcdef0123.bin", True),
+        ("tune/pywasm_jit-0123456789abcdef0123.whl", True),
         ("manifest.json", False),
+        ("encoder/plan.json", False),
+        ("tune/pyodide/pyodide.mjs", False),
         ("index.html", False),
         ("pywasm/engine.wasm", False),
     ],

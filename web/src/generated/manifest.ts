@@ -14,6 +14,23 @@ export interface ColumnInfo {
   max?: number | null;
 }
 
+/** The encoder as a browser runs it, in a folder of the site (docs/format.md). */
+export interface CompiledEncoder {
+  /** Path of its plan.json */
+  plan: string;
+  weights: "f32" | "f16" | "int8" | "int4";
+  /** All of the folder, the plan included */
+  files: FileInfo[];
+  /** What the first typed query downloads */
+  visit_bytes: number;
+  /** Least cosine of its vectors and the index's, on texts of the index */
+  cosine: number;
+  /** nDCG@10 of its queries on texts of the index, where weights lose some */
+  ndcg?: number | null;
+  /** The same of the model in f32 */
+  ndcg_f32?: number | null;
+}
+
 /** What made the vectors, and what queries must be put through. */
 export interface EncoderInfo {
   name: string;
@@ -27,6 +44,8 @@ export interface EncoderInfo {
   licence: string;
   /** Of its weights, configuration and tokenizer */
   sha256: string;
+  /** Null where the site carries none: typed queries then find words only */
+  compiled?: CompiledEncoder | null;
 }
 
 /** A file of the site, by its path below the folder of the manifest. */
@@ -47,6 +66,15 @@ export interface Suggestion {
   text: string;
   /** Base64 of f16[dim], little-endian */
   vector: string;
+}
+
+/** What tunes the encoder's kernels on a visitor's device, in a folder of the site. */
+export interface TunerInfo {
+  /** Path, ending in '/', of the folder with tune.json */
+  folder: string;
+  /** Where Pyodide is, if it is not in that folder */
+  pyodide: string;
+  files: FileInfo[];
 }
 
 /** The body of manifest.json (docs/format.md). */
@@ -79,6 +107,7 @@ export interface Manifest {
   /** Bytes of the index by section, and resident_bytes: what a browser holds to search without waiting */
   memory: Record<string, number>;
   assets: FileInfo[];
+  tuner?: TunerInfo | null;
   /** Shards of the generation before that are still there */
   previous: string[];
 }
