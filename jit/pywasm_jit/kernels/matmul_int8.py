@@ -121,7 +121,7 @@ def _default(schedule: Schedule, parameters: Parameters) -> None:
     if schedule.kernel().numeric == "fused":
         tile_rows(schedule, 6, (4, 3, 2), 2 if parameters["K"] % 8 == 0 else 1, back=2)
     else:
-        tile_rows(schedule, 3, (2,), 1)
+        tile_rows(schedule, 4, (2,), 1)
 
 
 QUANTIZE_ROWS = Family(quantize_rows, by_rows)
