@@ -11,13 +11,12 @@ import onnxruntime
 import pytest
 from onnx import helper
 
-from pywasm.compile import folding, fused, fusion
+from pywasm.compile import folding, fused, fusion, reference
 from pywasm.compile.contrib import lower_contrib
 from pywasm.compile.epilogues import fuse_epilogues
 from pywasm.compile.onnx_import import from_proto
 from pywasm.errors import UserError
 from tests.encoder_graphs import HEADS, HIDDEN, SIZE, Spelling, build
-from tests.fused_numpy import run_fused
 
 ROWS = [[5, 9, 3, 17], [40, 2, 11, 30, 4, 8, 59, 31, 7], [1]]
 
@@ -71,7 +70,7 @@ def test_a_spelling_is_understood(name: str) -> None:
     assert kinds[fused.Attention] == 2 and kinds[fused.Add] == 0
     assert kinds[fused.LayerNorm] == 5 if SPELLINGS[name].pre_norm else 4
     assert {op.heads for op in encoder.ops if isinstance(op, fused.Attention)} == {HEADS}
-    found = run_fused(encoder, ROWS)
+    found = reference.run(encoder, ROWS)
     for row, states in zip(ROWS, found, strict=True):
         wanted = by_onnxruntime(model, row)
         # FastGelu of onnxruntime is single precision and approximate in its own way.
@@ -101,7 +100,7 @@ def test_epsilon_is_told_from_small_rows() -> None:
 def test_half_precision_is_widened() -> None:
     encoder = understood(build(Spelling(half=True, mask="ten_thousand")))
     plain = build(Spelling(mask="ten_thousand"))
-    found = run_fused(encoder, ROWS[:1])[0]
+    found = reference.run(encoder, ROWS[:1])[0]
     assert np.abs(found - by_onnxruntime(plain, ROWS[0])).max() < 2e-2
 
 

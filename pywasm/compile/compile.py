@@ -12,7 +12,17 @@ from pathlib import Path
 import tokenizers
 
 from pywasm import __version__
-from pywasm.compile import folding, fused, fusion, kernels, loss, memory, sizes, weights
+from pywasm.compile import (
+    calibration,
+    folding,
+    fused,
+    fusion,
+    kernels,
+    loss,
+    memory,
+    sizes,
+    weights,
+)
 from pywasm.compile.contrib import lower_contrib
 from pywasm.compile.epilogues import fuse_epilogues, with_pooling
 from pywasm.compile.graph import Graph
@@ -144,7 +154,7 @@ def _check_inputs(graph: Graph) -> None:
 
 def assemble(files: EncoderFiles, encoder: fused.Encoder, dtype: WeightsDType) -> Compiled:
     """The plan of an encoder with its weights in `dtype`, and all its files."""
-    program = lower(encoder, dtype)
+    program = lower(encoder, dtype, _factors(files, encoder) if dtype == "int8" else None)
     table = kernels.Kernels(encoder.where)
     numbers = [table.number(call) for call in program.calls]
     made: dict[str, bytes] = {}
@@ -203,6 +213,16 @@ def assemble(files: EncoderFiles, encoder: fused.Encoder, dtype: WeightsDType) -
         wgsl=wgsl,
     )
     return Compiled(plan, made)
+
+
+def _factors(files: EncoderFiles, encoder: fused.Encoder) -> dict[str, fused.F32]:
+    tokenizer = load_tokenizer(files.tokenizer)
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    limit = files.config.max_tokens
+    texts = [files.config.query_prefix + text for text in calibration.TEXTS]
+    rows = [tokenizer.encode(text).ids[:limit] for text in texts]
+    return calibration.channel_factors(encoder, calibration.channel_sizes(encoder, rows))
 
 
 def _steps(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 from pywasm.compile import sizes, weights
 from pywasm.compile.fused import (
+    F32,
     Attention,
     Embed,
     Encoder,
@@ -64,9 +66,14 @@ class Program:
     weights: list[Weight] = field(default_factory=list)
 
 
-def lower(encoder: Encoder, dtype: WeightsDType) -> Program:
-    """Calls in order. Inputs are the values "ids" and "lengths"."""
-    lowering = _Lowering(encoder, dtype)
+def lower(
+    encoder: Encoder, dtype: WeightsDType, factors: Mapping[str, F32] | None = None
+) -> Program:
+    """Calls in order. Inputs are the values "ids" and "lengths".
+
+    `factors`: where activations are quantised, what multiplies their columns (calibration.py).
+    """
+    lowering = _Lowering(encoder, dtype, factors or {})
     for number, op in enumerate(encoder.ops):
         match op:
             case Embed():
@@ -87,10 +94,11 @@ def lower(encoder: Encoder, dtype: WeightsDType) -> Program:
 class _Lowering:
     """`widths` of values are those of the encoder; names of weights begin with their call's."""
 
-    def __init__(self, encoder: Encoder, dtype: WeightsDType) -> None:
+    def __init__(self, encoder: Encoder, dtype: WeightsDType, factors: Mapping[str, F32]) -> None:
         self._widths = encoder.widths
         self._dtype = dtype
-        self._quantised: dict[str, tuple[str, str]] = {}
+        self._factors = factors
+        self._quantised: dict[str, dict[str, str]] = {}
         self.program = Program(encoder.output)
         self._value("ids", 1, dtype="i32")
         self._value("lengths", 1, rows=sizes.BATCH, dtype="i32")
@@ -134,11 +142,13 @@ class _Lowering:
         parameters: Parameters = {"K": k, "N": n}
         if self._dtype == "int8":
             kernel = "matmul_i8"
-            a, a_scale = self._quantise(op.x, k)
-            b, b_scale, b_sum = weights.panels_i8(f"{name}.weight", op.weight)
-            buffers = {
-                "a": a,
-                "a_scale": a_scale,
+            matrix = op.weight
+            if op.x in self._factors:
+                matrix = matrix / self._factors[op.x][:, None]
+            b, b_scale, b_sum = weights.panels_i8(f"{name}.weight", matrix)
+            parameters["offset"] = True
+            buffers = self._quantise(op.x, k)
+            buffers |= {
                 "b": self._weight(b),
                 "b_scale": self._weight(b_scale),
                 "b_sum": self._weight(b_sum),
@@ -211,17 +221,26 @@ class _Lowering:
         extents = {"rows": sizes.BATCH}
         self._call(name, "normalize", {"width": width}, buffers, extents, flops)
 
-    def _quantise(self, x: str, width: int) -> tuple[str, str]:
-        """(bytes, scales) of the rows of `x`, made once for all that read them."""
+    def _quantise(self, x: str, width: int) -> dict[str, str]:
+        """Bytes, scales and zeros of the rows of `x`, made once for all that read them."""
         if x not in self._quantised:
-            q = self._value(f"{x}/q", width // 4, dtype="i8x4")
-            scales = self._value(f"{x}/scale", 1)
-            self._quantised[x] = q, scales
-            buffers = {"x": x, "q": q, "scale": scales}
-            flops = scale(sizes.ROWS, 4 * width)
             name = f"{len(self.program.calls)}.quantize"
-            self._call(name, "quantize_rows", {"K": width}, buffers, {"rows": sizes.ROWS}, flops)
-        return self._quantised[x]
+            parameters: Parameters = {"K": width, "channels": x in self._factors, "offset": True}
+            buffers = {"x": x}
+            if x in self._factors:
+                factor = weights.rows(f"{name}.factor", self._factors[x])
+                buffers["factor_of_channel"] = self._weight(factor)
+            made = {
+                "a": self._value(f"{x}/q", width // 4, dtype="i8x4"),
+                "a_scale": self._value(f"{x}/scale", 1),
+                "a_zero": self._value(f"{x}/zero", 1, dtype="i32"),
+            }
+            buffers |= {"q": made["a"], "scale": made["a_scale"], "zero": made["a_zero"]}
+            flops = scale(sizes.ROWS, 6 * width)
+            extents = {"rows": sizes.ROWS}
+            self._call(name, "quantize_rows", parameters, buffers, extents, flops)
+            self._quantised[x] = made
+        return dict(self._quantised[x])
 
     def _value(
         self, name: str, columns: int, rows: Poly = sizes.ROWS, dtype: DTypeName = "f32"

@@ -50,14 +50,14 @@ def panels(name: str, matrix: F32, dtype: Literal["f32", "f16"]) -> Weight:
 
 
 def panels_i8(name: str, matrix: F32) -> list[Weight]:
-    """[K, N] -> [N/8, K/4, 8, 4] in 8 bits, a scale a column, and 64 times each column's sum.
+    """[K, N] -> [N/8, K/4, 8, 4] in 8 bits, a scale a column, and each column's sum.
 
-    The sum is what activations stored with 64 added bring in too much.
+    The sum is what the zero of the activations, which are unsigned, brings in too much.
     """
     k, n = matrix.shape
     scales = column_scales(matrix)
     data = quantised(matrix, scales)
-    sums = 64 * data.sum(axis=0, dtype=np.int32)
+    sums = data.sum(axis=0, dtype=np.int32)
     packed = data.reshape(k // 4, 4, n // PANEL, PANEL).transpose(2, 0, 3, 1)
     return [
         Weight(name, "i8x4", "panels8x4", np.ascontiguousarray(packed)),

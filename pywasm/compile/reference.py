@@ -1,8 +1,8 @@
-"""Fused operations executed in numpy, in double precision: what `fused.py` says they mean."""
+"""Fused operations executed in numpy: what `fused.py` says they mean."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,23 +10,31 @@ import numpy.typing as npt
 
 from pywasm.compile import fused
 
-F64 = npt.NDArray[np.float64]
+Floats = npt.NDArray[np.floating[Any]]
 
 
-def run_fused(encoder: fused.Encoder, rows: Sequence[Sequence[int]]) -> F64:
-    """The output for texts of token ids, padded with 0: hidden states or embeddings."""
+def run(
+    encoder: fused.Encoder,
+    rows: Sequence[Sequence[int]],
+    dtype: type[np.floating[Any]] = np.float64,
+    watch: Callable[[str, Floats], None] = lambda name, value: None,
+) -> Floats:
+    """The output for texts of token ids, padded with 0: hidden states or embeddings.
+
+    `watch` is told of every value, padding included.
+    """
     lengths = np.array([len(row) for row in rows])
-    batch, seq = len(rows), int(lengths.max())
+    seq = int(lengths.max())
     ids = np.array([[*row, *[0] * (seq - len(row))] for row in rows])
     mask = np.arange(seq)[None, :] < lengths[:, None]
     values: dict[str, Any] = {}
     for op in encoder.ops:
         match op:
             case fused.Embed():
-                made = op.word.astype(np.float64)[ids] + op.position[:seq]
+                made = (op.word[ids] + op.position[:seq]).astype(dtype)
                 made = made if op.norm is None else fused.normalise(made, op.norm)
             case fused.Linear():
-                made = values[op.x] @ op.weight.astype(np.float64)
+                made = values[op.x] @ op.weight.astype(dtype, copy=False)
                 made = made if op.bias is None else made + op.bias
                 if op.activation:
                     made = fused.ACTIVATIONS[op.activation](made)
@@ -44,7 +52,6 @@ def run_fused(encoder: fused.Encoder, rows: Sequence[Sequence[int]]) -> F64:
                 made = x.sum(axis=1) / lengths[:, None] if op.kind == "mean" else x[:, 0]
             case fused.Normalize():
                 made = values[op.x] / np.linalg.norm(values[op.x], axis=-1, keepdims=True)
-        assert made.shape[-1] == encoder.widths[op.output]
         values[op.output] = made
-    assert batch == len(values[encoder.output])
+        watch(op.output, made)
     return np.asarray(values[encoder.output])
