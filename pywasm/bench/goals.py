@@ -1,4 +1,4 @@
-"""What the search suite is held to: each figure's "must" and "aim", some of them against a peer."""
+"""What the suites are held to: each figure's "must" and "aim", some of them against a peer."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ class Goal:
     against: tuple[str, str] | None = None  # (case, engine); ("", engine): of the same case
     aim_against: tuple[str, str] | None = None  # the aim is that figure itself
     more: bool = False
+    engine: str = "pywasm"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +47,7 @@ _MEMORY = [
     )
 ]
 _VISIT = "wordnet-first-visit"
-GOALS: tuple[Goal, ...] = (
+_SEARCH: tuple[Goal, ...] = (
     *_MEMORY,
     Goal("wordnet-budget10-opfs", "latency_ms", 2.0, 1.0, "p99"),
     Goal("wordnet-budget10-idb", "latency_ms", 6.0, 3.5, "p99"),
@@ -64,9 +65,50 @@ GOALS: tuple[Goal, ...] = (
     Goal("bundle-search", "gzip_kb", 80.0, 60.0),
     Goal("build-117k", "build_s", 60.0, None, aim_against=("", "hnswlib")),
 )
+_WEIGHTS_MB = 90.0  # of MiniLM in f32
+_OPEN, _TUNE, _TYPED = "minilm-open", "minilm-tune", "first-visit-typed"
+_INFERENCE: tuple[Goal, ...] = (
+    *(
+        Goal(f"gemm-{shape}", "peak_share", 0.9, 0.97, more=True, engine=engine)
+        for shape in ("128x384x384", "128x1536x384", "512x512x512")
+        for engine in ("pywasm-relaxed", "pywasm-simd")
+    ),
+    *(
+        Goal(f"minilm-{case}", "latency_ms", must, aim, against=("", peer))
+        for case, peer, must, aim in (
+            ("f32-1x128-t1", "onnxruntime-web", 0.6, 0.5),
+            ("f32-1x128-t1", "litert", 0.95, 0.8),
+            ("f32-8x128-t1", "onnxruntime-web", 0.55, 0.48),
+            ("int8-1x128-t1", "onnxruntime-web", 0.75, 0.65),
+            ("f32-1x128-t1", "onnxruntime", 2.0, 1.75),
+        )
+    ),
+    # Two threads against one: 1.6 times as fast, as a ratio of times.
+    *(
+        Goal(
+            f"minilm-{case}-t2",
+            "latency_ms",
+            1 / 1.6,
+            1 / 1.85,
+            against=(f"minilm-{case}-t1", "pywasm"),
+        )
+        for case in ("f32-1x128", "f32-8x128", "int8-1x128", "int8-8x128")
+    ),
+    Goal(_OPEN, "first_embedding_ms", 250.0, 120.0),
+    Goal(_OPEN, "peak_mb", 2 * _WEIGHTS_MB, 1.3 * _WEIGHTS_MB),
+    Goal(_TUNE, "tune_s", 10.0, 3.0),
+    Goal(_TUNE, "tuned_vs_best", 1.03, None),
+    # No kernel slower than the default's beyond noise.
+    Goal(_TUNE, "tuned_vs_default", 1.02, None),
+    Goal("bundle-runtime", "gzip_kb", 150.0, 100.0),
+    Goal(_TYPED, "first_semantic_ms", 7000.0, 5000.0),
+    Goal(_TYPED, "first_keyword_ms", 600.0, None),
+)
+GOALS: tuple[Goal, ...] = (*_SEARCH, *_INFERENCE)
 RECALL = 0.95
 RECALLS = {"memory-50k-r99": 0.99}
-_NO_RECALL = ("build", "bundle", "insert", _VISIT)
+# Cases that promise no recall, by the beginnings of their names.
+_NO_RECALL = ("build", "bundle", "insert", _VISIT, "gemm", "minilm", _TYPED)
 
 
 def judge(rows: Sequence[Row], goals: Sequence[Goal] = GOALS) -> list[Verdict]:
@@ -81,7 +123,7 @@ def judge(rows: Sequence[Row], goals: Sequence[Goal] = GOALS) -> list[Verdict]:
 
     verdicts = []
     for goal in goals:
-        value = figure("", "pywasm", goal)
+        value = figure("", goal.engine, goal)
         if value is None:
             continue
         if goal.against is not None:

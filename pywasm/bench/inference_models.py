@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import logging
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -72,11 +75,16 @@ class Models:
                 raise RuntimeError(f"{' '.join(command[2:])}:\n{said}")
         return target
 
+    @property
+    def bundle_folder(self) -> Path:
+        """The scripts that sites carry."""
+        return Path(__file__).resolve().parents[1] / "_web"
+
     def bundle(self, name: str) -> str:
-        """Address of a script of the bundle that sites carry."""
+        """Address of a script of the bundle."""
         folder = self._bench.work / "bundle"
         if not folder.exists():
-            shutil.copytree(Path(__file__).resolve().parents[1] / "_web", folder)
+            shutil.copytree(self.bundle_folder, folder)
         return self._bench.url(f"bundle/{name}")
 
     def url(self, file: Path) -> str:
@@ -104,8 +112,10 @@ class Models:
         return inner[at % len(inner)]
 
     def _quantised(self) -> Path:
-        """Dynamic quantisation, signed weights per tensor: the defaults of published encoders."""
-        target = self._bench.cache / f"{self.files.sha256[:32]}-int8.onnx"
+        """Dynamic quantisation with a scale a column: as fast as one a tensor, which costs MiniLM
+        a cosine of 0.05.
+        """
+        target = self._bench.cache / f"{self.files.sha256[:32]}-int8-columns.onnx"
         if not target.exists():
             from onnxruntime.quantization import (  # type: ignore[import-untyped]
                 QuantType,
@@ -114,9 +124,21 @@ class Models:
 
             self._bench.step("quantising MiniLM with onnxruntime")
             scratch = target.with_suffix(".part")
-            quantize_dynamic(self.files.model, scratch, weight_type=QuantType.QInt8)
+            how = {"weight_type": QuantType.QInt8, "per_channel": True}
+            with _quiet():
+                quantize_dynamic(self.files.model, scratch, **how)
             scratch.replace(target)
         return target
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without onnxruntime's advice to optimise the model first (its fusions are left to a run)."""
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 def _link(source: Path, target: Path) -> None:

@@ -81,6 +81,8 @@ def goals(verdicts: Sequence[Verdict]) -> Table:
     for verdict in verdicts:
         goal = verdict.goal
         what = goal.metric if goal.field == "median" else f"{goal.metric} {goal.field}"
+        if goal.engine != OURS:
+            what += f" {goal.engine}"
         if goal.against is not None:
             what += " / " + (goal.against[1] if not goal.against[0] else goal.against[0])
         relation = ">=" if goal.more else "<="
