@@ -248,5 +248,5 @@ def test_minilm_in_fewer_bits(
     wanted = encoder.embed_documents(texts)
     for vectors in found:
         assert row_cosines(vectors, wanted).min() > least
-    # Between the classes only sums in f32 are rounded otherwise.
-    assert row_cosines(*found).min() > 0.9999
+    # Sums in f32 differ in their last bits, and now and then one is rounded to the next step.
+    assert row_cosines(*found).min() > 0.995
