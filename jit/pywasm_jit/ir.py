@@ -325,7 +325,8 @@ class Buffer:
 
     global: given by the caller. workgroup: shared by a workgroup's threads, constant shape.
     scratch: of one thread, constant shape; its content is undefined at the start of every grid
-    iteration (Wasm gets an address for it, WGSL a private array).
+    iteration (Wasm gets an address for it, WGSL a private array, or workgroup memory where the
+    iteration is a workgroup's).
     """
 
     name: str
