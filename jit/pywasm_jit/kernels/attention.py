@@ -1,6 +1,6 @@
 """Attention fused over keys: softmax(q k^T * scale) v without the matrix of all scores.
 
-Eight queries are worked on together, as lanes; keys come in blocks at absolute positions, after
+Sixteen queries are worked on together, as lanes; keys come in blocks at absolute positions, after
 each of which what was summed so far is rescaled to the largest score seen (online softmax,
 Milakov and Gimelshein 2018; FlashAttention, Dao et al. 2022). Keys behind the length of a text are
 never visited.
@@ -16,7 +16,7 @@ from pywasm_jit.ir import F32, I32, Kernel, KernelError, Numeric, op
 from pywasm_jit.kernels.family import Family, Parameters, named
 from pywasm_jit.schedule import Schedule
 
-QUERIES = 8
+QUERIES = 16  # of a tile, computed together
 KEYS = 64  # of a block: part of the numeric class
 
 
@@ -68,15 +68,15 @@ def attention(heads: int, head_dim: int, scale: float | None = None, *, numeric:
             named(k, "base", block * KEYS) as base,
             named(k, "count", op("min", length - base, KEYS)) as count,
         ):
-            with k.parallel("key", count) as key:
-                score = k.register("score", "f32", QUERIES)
-                with k.parallel("s_zero", QUERIES) as q:
+            with k.parallel("group", QUERIES // 8) as group, k.parallel("key", count) as key:
+                score = k.register("score", "f32", 8)
+                with k.parallel("s_zero", 8) as q:
                     score[q] = 0.0
-                with k.serial("d", head_dim) as d, k.parallel("s_lane", QUERIES) as q:
+                with k.serial("d", head_dim) as d, k.parallel("s_lane", 8) as q:
                     coordinate = qkv[row + base + key, head + width + d]
-                    score[q] = k.mac(coordinate, queries[d, q], score[q])
-                with k.parallel("s_out", QUERIES) as q:
-                    scores[key, q] = score[q]
+                    score[q] = k.mac(coordinate, queries[d, group * 8 + q], score[q])
+                with k.parallel("s_out", 8) as q:
+                    scores[key, group * 8 + q] = score[q]
             top = k.register("top", "f32", QUERIES)
             with k.parallel("t_start", QUERIES) as q:
                 top[q] = best[q]
@@ -122,11 +122,11 @@ def _default(schedule: Schedule, parameters: Parameters) -> None:
     schedule.split("key", 6 if fused else 5, (4, 3, 2), 2 if fused else 0).split("d*", 4)
     schedule.jam("key*.i").unroll("key*.i*").unroll("d*.i")
     # What they weigh: queries by 8 coordinates of the values.
-    schedule.split("query", 4).split("m_key", 4).jam("query.i")
-    schedule.unroll("query.i*").unroll("m_key.i")
+    schedule.split("query", 6 if fused else 4, (4,)).split("m_key*", 4).jam("query*.i")
+    schedule.unroll("query*.i*").unroll("m_key*.i")
     schedule.split("t_key", 4).unroll("t_key.i")
     for loop in (
-        "start", "s_zero*", "s_lane*", "s_out*", "t_start", "t_lane*", "rescale", "w_lane",
+        "start", "s_zero*", "s_lane*", "s_out*", "t_start", "t_lane*", "rescale", "w_lane*",
         "m_start*", "m_lane*", "m_out*", "invert",
     ):  # fmt: skip
         schedule.vectorise(loop)
