@@ -120,8 +120,8 @@ def test_int8_agrees_with_wasm(gpu: Browser, tab: Tab, site: Weights) -> None:
     assert (found[0] * found[1]).sum(axis=1).min() > 0.9999
 
 
-def test_without_an_adapter_it_is_wasm(chromium: Browser, tab: Tab, site: Weights) -> None:
-    page = tab(chromium, site("f32"))
+def test_without_an_adapter_it_is_wasm(browser: Browser, tab: Tab, site: Weights) -> None:
+    page = tab(browser, site("f32"))
     page.open(backend="webgpu", storage="memory")
     status = page.status()
     assert status["backend"] == "wasm"
