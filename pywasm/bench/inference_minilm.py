@@ -128,7 +128,10 @@ def _engines(
 
 
 def _ours(models: Models, dtype: DType, in_page: Callable[..., PageSentences]) -> None:
-    engine = in_page("encoder", "pywasm-default", on_page=True)
-    open_options = {"threads": engine.threads, "storage": "memory"}
-    module = models.bundle("encoder.js")
-    engine.start(module=module, model=models.url(models.compiled(dtype)), open=open_options)
+    """With the kernels that ship, and with those tuned on each shape here."""
+    common = {"module": models.bundle("encoder.js"), "model": models.url(models.compiled(dtype))}
+    tuned = {"tuning": models.bundle("tuning.js"), "folder": models.tuner}
+    for name, options in (("pywasm", tuned), ("pywasm-default", {})):
+        engine = in_page("encoder", name, on_page=True)
+        open_options = {"threads": engine.threads, "storage": "memory"}
+        engine.start(open=open_options, **common, **options)

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pywasm.encoder import EncoderFiles, find_encoder, load_tokenizer
+from pywasm.site_tuner import write_tuner
 
 from .context import Bench
 
@@ -86,6 +87,13 @@ class Models:
         if not folder.exists():
             shutil.copytree(self.bundle_folder, folder)
         return self._bench.url(f"bundle/{name}")
+
+    @functools.cached_property
+    def tuner(self) -> str:
+        """Address of the folder with Pyodide and the kernel compiler."""
+        site = self._bench.work / "tuner"
+        write_tuner(site, "")
+        return self.url(site / "tune")
 
     def url(self, file: Path) -> str:
         """Address of a file or folder of ours."""
