@@ -26,6 +26,7 @@ from pywasm.safetensors_dir import read_weights
 
 OPSET = 17
 CONVERTER_VERSION = 1  # part of the key under which converted models are cached
+_LARGEST_SIZE = 1 << 20  # of what a configuration counts
 _EXTERNAL_DATA_BYTES = 1_800_000_000  # a protobuf message holds at most 2 GiB
 
 F32 = npt.NDArray[np.float32]
@@ -112,7 +113,12 @@ def convert(directory: Path, target: Path) -> None:
     config_file = directory / "config.json"
     if not config_file.is_file():
         raise UserError(f"{directory}: no config.json; expected a Hugging Face model directory")
-    config = json.loads(config_file.read_text("utf-8"))
+    try:
+        config = json.loads(config_file.read_text("utf-8"))
+    except ValueError as error:
+        raise UserError(f"{config_file}: not valid JSON ({error})") from error
+    if not isinstance(config, dict):
+        raise UserError(f"{config_file}: expected an object of settings")
     model = build_model(config, read_weights(directory), str(directory))
     large = sum(len(tensor.raw_data) for tensor in model.graph.initializer) > _EXTERNAL_DATA_BYTES
     onnx.save(
@@ -157,8 +163,8 @@ class _Encoder:
             for name, tensor in weights.items()
             if name.startswith(prefix)
         }
-        self._hidden = int(config[family.hidden])
-        self._heads = int(config[family.heads])
+        self._hidden = self._size(family.hidden)
+        self._heads = self._size(family.heads)
         if self._hidden % self._heads:
             raise UserError(
                 f"{where}: hidden size {self._hidden} is no multiple of {self._heads} heads"
@@ -170,7 +176,7 @@ class _Encoder:
     def model(self) -> onnx.ModelProto:
         bias = self._attention_bias()
         hidden = self._embeddings()
-        for layer in range(int(self._config[self._family.layers])):
+        for layer in range(self._size(self._family.layers)):
             hidden = self._layer(layer, hidden, bias)
         self._nodes.append(helper.make_node("Identity", [hidden], ["last_hidden_state"]))
 
@@ -195,9 +201,10 @@ class _Encoder:
     def _embeddings(self) -> str:
         family = self._family
         total = self._node(
-            "Gather", [self._weight("embeddings.word_embeddings.weight"), "input_ids"]
+            "Gather",
+            [self._weight("embeddings.word_embeddings.weight", None, self._hidden), "input_ids"],
         )
-        table = self._weight("embeddings.position_embeddings.weight")
+        table = self._weight("embeddings.position_embeddings.weight", None, self._hidden)
         if family.positions_after_padding:
             padding = int(self._config.get("pad_token_id", 1))
             counted = self._node("CumSum", ["attention_mask", self._constant("axis1", np.int64(1))])
@@ -207,7 +214,7 @@ class _Encoder:
         else:
             total = self._node("Add", [total, self._first_positions(table, axes=[0])])
         if family.token_types:
-            types = self._weight("embeddings.token_type_embeddings.weight")
+            types = self._weight("embeddings.token_type_embeddings.weight", None, self._hidden)
             total = self._node("Add", [total, self._node("Gather", [types, "token_type_ids"])])
         return self._norm("embeddings.LayerNorm", total)
 
@@ -216,8 +223,9 @@ class _Encoder:
         prefix = family.layer.format(i=index)
         attended = self._attention(prefix, hidden, bias)
         hidden = self._norm(prefix + family.attention_norm, self._node("Add", [attended, hidden]))
-        inner = self._activation(self._linear(prefix + family.up, hidden))
-        outer = self._linear(prefix + family.down, inner)
+        width = self._tensor(f"{prefix}{family.up}.weight", None, self._hidden).shape[0]
+        inner = self._activation(self._linear(prefix + family.up, hidden, self._hidden, width))
+        outer = self._linear(prefix + family.down, inner, width, self._hidden)
         return self._norm(prefix + family.norm, self._node("Add", [outer, hidden]))
 
     def _attention(self, prefix: str, hidden: str, bias: str) -> str:
@@ -227,7 +235,8 @@ class _Encoder:
         join = self._constant("join_heads", np.array([0, 0, self._hidden], np.int64))
 
         def heads(name: str, order: list[int]) -> str:
-            rows = self._node("Reshape", [self._linear(prefix + name, hidden), split])
+            made = self._linear(prefix + name, hidden, self._hidden, self._hidden)
+            rows = self._node("Reshape", [made, split])
             return self._node("Transpose", [rows], perm=order)
 
         query = heads(family.query, [0, 2, 1, 3])
@@ -238,7 +247,8 @@ class _Encoder:
         scores = self._node("Add", [self._node("Div", [scores, scale]), bias])
         weights = self._node("Softmax", [scores], axis=-1)
         mixed = self._node("Transpose", [self._node("MatMul", [weights, value])], perm=[0, 2, 1, 3])
-        return self._linear(prefix + family.attention_out, self._node("Reshape", [mixed, join]))
+        mixed = self._node("Reshape", [mixed, join])
+        return self._linear(prefix + family.attention_out, mixed, self._hidden, self._hidden)
 
     def _attention_bias(self) -> str:
         """f32[batch, 1 or heads, 1 or sequence, sequence] added to the scores: hides padding."""
@@ -254,12 +264,12 @@ class _Encoder:
 
     def _relative_bias(self) -> str:
         """f32[1, heads, sequence, sequence] of MPNet, from a table of buckets for all positions."""
-        table = self._tensor("encoder.relative_attention_bias.weight")  # [buckets, heads]
-        positions = self._tensor("embeddings.position_embeddings.weight").shape[0]
+        table = self._tensor("encoder.relative_attention_bias.weight", None, self._heads)
+        positions = self._tensor("embeddings.position_embeddings.weight", None, None).shape[0]
         buckets = relative_buckets(positions, table.shape[0])
         name = self._constant("relative_buckets", buckets)
         chosen = self._first_positions(name, axes=[0, 1])
-        weight = self._weight("encoder.relative_attention_bias.weight")
+        weight = self._weight("encoder.relative_attention_bias.weight", None, self._heads)
         bias = self._node("Gather", [weight, chosen])
         bias = self._node("Transpose", [bias], perm=[2, 0, 1])
         return self._node("Unsqueeze", [bias, self._constant("axis0", np.array([0], np.int64))])
@@ -286,15 +296,19 @@ class _Encoder:
         # The order in which runtimes look for it to fuse it: (x * (1 + inner)) * 0.5.
         return self._node("Mul", [self._node("Mul", [x, self._node("Add", [inner, one])]), half])
 
-    def _linear(self, name: str, x: str) -> str:
-        weight = self._tensor(name + ".weight")  # [out, in]
+    def _linear(self, name: str, x: str, inputs: int, outputs: int) -> str:
+        weight = self._tensor(name + ".weight", outputs, inputs)
         product = self._node("MatMul", [x, self._constant(name + ".weight_t", weight.T)])
-        return self._node("Add", [self._weight(name + ".bias"), product])
+        return self._node("Add", [self._weight(name + ".bias", outputs), product])
 
     def _norm(self, name: str, x: str) -> str:
         return self._node(
             "LayerNormalization",
-            [x, self._weight(name + ".weight"), self._weight(name + ".bias")],
+            [
+                x,
+                self._weight(name + ".weight", self._hidden),
+                self._weight(name + ".bias", self._hidden),
+            ],
             axis=-1,
             epsilon=self._epsilon,
         )
@@ -322,13 +336,33 @@ class _Encoder:
         self._nodes.append(helper.make_node(operator, inputs, [name], name, **attributes))
         return name
 
-    def _tensor(self, name: str) -> F32:
+    def _size(self, name: str) -> int:
+        """A size that the configuration gives."""
+        size = self._config.get(name)
+        if not isinstance(size, int) or not 1 <= size <= _LARGEST_SIZE:
+            raise UserError(
+                f"{self._where}: {name} in config.json is {size!r}, expected 1 to {_LARGEST_SIZE:,}"
+            )
+        return size
+
+    def _tensor(self, name: str, *shape: int | None) -> F32:
+        """A weight that must have `shape`; None is any size."""
         if name not in self._weights:
             raise UserError(f"{self._where}: the weights lack tensor {name}")
-        return self._weights[name]
+        tensor = self._weights[name]
+        fits = len(shape) == tensor.ndim and all(
+            wanted in (None, size) for wanted, size in zip(shape, tensor.shape, strict=True)
+        )
+        if not fits:
+            wanted = ", ".join("any" if size is None else str(size) for size in shape)
+            raise UserError(
+                f"{self._where}: tensor {name} has the shape {list(tensor.shape)}, "
+                f"expected [{wanted}] by config.json"
+            )
+        return tensor
 
-    def _weight(self, name: str) -> str:
-        return self._constant(name, self._tensor(name))
+    def _weight(self, name: str, *shape: int | None) -> str:
+        return self._constant(name, self._tensor(name, *shape))
 
     def _constant(self, name: str, value: npt.ArrayLike) -> str:
         if name not in self._initializers:

@@ -29,7 +29,13 @@ def weight_files(directory: Path) -> list[Path]:
         return [whole]
     index = directory / "model.safetensors.index.json"
     if index.is_file():
-        names = sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))
+        try:
+            names = sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))
+        except (ValueError, KeyError, AttributeError, TypeError) as error:
+            raise UserError(f"{index}: expected JSON with a weight_map of file names") from error
+        for name in names:
+            if Path(name).name != name or not (directory / name).is_file():
+                raise UserError(f"{index}: names {name!r}, which is no file in {directory}")
         return [directory / name for name in names]
     raise UserError(
         f"{directory}: no model.safetensors here; pywasm reads safetensors weights or an .onnx "
