@@ -35,7 +35,7 @@ from pywasm_jit.ir import (
     named_value,
     op,
 )
-from pywasm_jit.wgsl_regions import Accesses, Shared, distributed
+from pywasm_jit.wgsl_regions import Accesses, Shared, distributed, local_size
 from pywasm_jit.wgsl_values import HELPERS, NARROWED, PACKED_DOT4, STORAGE, Names, Values
 
 Json = int | str | list["Json"]
@@ -62,7 +62,6 @@ class Shader(TypedDict):
 _THREADS = 64  # of a workgroup, where the kernel leaves it open
 # Limits that every device has.
 _MOST_GROUPS = 65535  # maxComputeWorkgroupsPerDimension
-_MOST_THREADS = 256  # maxComputeInvocationsPerWorkgroup
 _MOST_SHARED = 16384  # maxComputeWorkgroupStorageSize
 _MOST_PRIVATE = 8192  # bytes of private variables, by the language
 
@@ -91,7 +90,7 @@ class _Shader:
         mapped = {loop.mapping for loop in loops(kernel.body)}
         self._bound = bool(mapped & {"workgroup.x", "workgroup.y", "local.x"})
         self._one_axis = "workgroup.y" not in mapped
-        self._size = _local_size(kernel) if self._bound else _THREADS
+        self._size = local_size(kernel) if self._bound else _THREADS
         self._shared = Shared(kernel)
         self._pending = Accesses()  # since the last barrier
         self._outside = True  # of all loops but workgroups'
@@ -386,32 +385,3 @@ def _declares(stmt: Stmt) -> bool:
     if isinstance(stmt, For) and stmt.mapping in ("loop", "grid"):
         return named_value(stmt) is not None
     return isinstance(stmt, Declare)
-
-
-def _local_size(kernel: Kernel) -> int:
-    """Threads of a workgroup: the longest local loop."""
-    size = 1
-    for loop in loops(kernel.body):
-        if loop.mapping == "local.x":
-            if not loop.parallel:
-                raise KernelError(f"loop {loop.var}: a local loop is parallel")
-            if any(inner.mapping == "local.x" for inner in loops(loop.body)):
-                raise KernelError(f"loop {loop.var}: a local loop in a local loop")
-            size = max(size, _most(loop))
-    if size > _MOST_THREADS:
-        raise KernelError(f"{size} threads; a workgroup has {_MOST_THREADS} at most")
-    return size
-
-
-def _most(loop: For) -> int:
-    """The most iterations of a loop; from x to min(y, x + n) it is n (`Schedule.block`)."""
-    ends: Sequence[Expr] = [loop.end]
-    if isinstance(loop.end, Op) and loop.end.name == "min":
-        ends = loop.end.args
-    for end in ends:
-        match op("sub", end, loop.begin), end:
-            case Int(number), _:
-                return number
-            case _, Op("add", (begin, Int(number))) if begin == loop.begin:
-                return number
-    raise KernelError(f"loop {loop.var}: a local loop has a constant number of iterations at most")

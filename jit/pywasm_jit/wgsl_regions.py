@@ -15,6 +15,7 @@ from pywasm_jit.ir import (
     For,
     Get,
     If,
+    Int,
     Kernel,
     KernelError,
     Load,
@@ -23,7 +24,11 @@ from pywasm_jit.ir import (
     Stmt,
     Store,
     Var,
+    loops,
+    op,
 )
+
+MOST_THREADS = 256  # maxComputeInvocationsPerWorkgroup, which every device has
 
 Place = tuple[str, str]  # (space, name) of a buffer
 
@@ -91,6 +96,35 @@ class Shared:
         if isinstance(stmt, Store) and stmt.buffer.name in self._names:
             writes = frozenset([(stmt.buffer.space, stmt.buffer.name)])
         return Accesses(reads, writes)
+
+
+def local_size(kernel: Kernel) -> int:
+    """Threads of a workgroup: the longest local loop."""
+    size = 1
+    for loop in loops(kernel.body):
+        if loop.mapping == "local.x":
+            if not loop.parallel:
+                raise KernelError(f"loop {loop.var}: a local loop is parallel")
+            if any(inner.mapping == "local.x" for inner in loops(loop.body)):
+                raise KernelError(f"loop {loop.var}: a local loop in a local loop")
+            size = max(size, _most(loop))
+    if size > MOST_THREADS:
+        raise KernelError(f"{size} threads; a workgroup has {MOST_THREADS} at most")
+    return size
+
+
+def _most(loop: For) -> int:
+    """The most iterations of a loop; from x to min(y, x + n) it is n (`Schedule.block`)."""
+    ends: Sequence[Expr] = [loop.end]
+    if isinstance(loop.end, Op) and loop.end.name == "min":
+        ends = loop.end.args
+    for end in ends:
+        match op("sub", end, loop.begin), end:
+            case Int(number), _:
+                return number
+            case _, Op("add", (begin, Int(number))) if begin == loop.begin:
+                return number
+    raise KernelError(f"loop {loop.var}: a local loop has a constant number of iterations at most")
 
 
 def distributed(kernel: Kernel) -> dict[str, int]:
