@@ -24,7 +24,7 @@ from pywasm.encoder import Encoder, EncoderFiles, find_encoder, open_files
 from pywasm.engine_instance import ENGINE_WASM
 from pywasm.errors import UserError
 from pywasm.index_build import BuiltIndex, GivenGraph, IndexInput
-from pywasm.manifest import EncoderInfo, LicenceInfo, Manifest, Suggestion
+from pywasm.manifest import CompiledEncoder, EncoderInfo, LicenceInfo, Manifest, Suggestion
 from pywasm.models import DEFAULT
 from pywasm.plan import Dtype, Kind, Metric
 from pywasm.planner import PlanRequest, plan_and_build
@@ -153,6 +153,7 @@ def _build(
     )
     manifest = _write(options, source, encoder, compiled, corpus, built, notes, reporter)
     in_site = manifest.encoder.compiled if manifest.encoder else None
+    tuner = in_site.tuner if in_site else None
     return {
         "site": str(options.site),
         "title": manifest.title,
@@ -168,8 +169,8 @@ def _build(
         "generation": manifest.generation,
         "bytes": sum(shard.bytes for shard in manifest.shards),
         "resident_bytes": manifest.memory["resident_bytes"],
-        "encoder": in_site.model_dump(exclude={"files"}) if in_site else None,
-        "tuner_bytes": sum(file.bytes for file in manifest.tuner.files) if manifest.tuner else 0,
+        "encoder": in_site.model_dump(exclude={"files", "tuner"}) if in_site else None,
+        "tuner_bytes": sum(file.bytes for file in tuner.files) if tuner else 0,
         "trials": built.trials,
     }
 
@@ -238,6 +239,7 @@ def _write(
     tuner = None
     if compiled is not None and options.tune and (options.bundle or options.pyodide_url):
         tuner = write_tuner(site, options.pyodide_url)
+    in_site = compiled.write(site, tuner) if compiled else None
     identity = hashlib.sha256(built.head)
     for shard in shards:
         identity.update(bytes.fromhex(shard.sha256))
@@ -255,7 +257,7 @@ def _write(
         code_bits=built.plan.code_bits,
         clusters=built.plan.clusters,
         columns=[column.info for column in corpus.columns],
-        encoder=_encoder_info(encoder, compiled, site),
+        encoder=_encoder_info(encoder, in_site),
         licences=_licences(source, encoder),
         suggestions=_suggestions(options, encoder, corpus),
         page_bytes=PAGE_BYTES,
@@ -265,7 +267,6 @@ def _write(
         keyword=built.keyword,
         memory=built.memory(),
         assets=assets,
-        tuner=tuner,
         previous=kept_shards(previous, shards),
     )
     switch(site, manifest)
@@ -276,9 +277,7 @@ def _write(
     return manifest
 
 
-def _encoder_info(
-    encoder: Encoder | None, compiled: SiteEncoder | None, site: Path
-) -> EncoderInfo | None:
+def _encoder_info(encoder: Encoder | None, compiled: CompiledEncoder | None) -> EncoderInfo | None:
     if encoder is None:
         return None
     config = encoder.config
@@ -292,7 +291,7 @@ def _encoder_info(
         max_tokens=config.max_tokens,
         licence=config.licence,
         sha256=encoder.sha256,
-        compiled=compiled.write(site) if compiled else None,
+        compiled=compiled,
     )
 
 

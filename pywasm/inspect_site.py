@@ -31,7 +31,6 @@ def describe(site: Path) -> dict[str, object]:
         "shards": len(manifest.shards),
         "index_bytes": sum(shard.bytes for shard in manifest.shards),
         "asset_bytes": sum(asset.bytes for asset in manifest.assets),
-        "tuner_bytes": sum(file.bytes for file in manifest.tuner.files) if manifest.tuner else 0,
         "raw_vector_bytes": raw,
         "resident_share": round(manifest.memory["resident_bytes"] / raw, 4) if raw else 0.0,
     }
@@ -75,10 +74,11 @@ def print_description(found: dict[str, object], console: Console) -> None:
             if prefix:
                 table.add_row(name, repr(prefix))
         table.add_row("typed questions", _typed(encoder))
-    if manifest.tuner is not None:
-        size = sum(file.bytes for file in manifest.tuner.files) / 1e6
-        elsewhere = f", Pyodide from {manifest.tuner.pyodide}" if manifest.tuner.pyodide else ""
-        table.add_row("tuner", f"{size:,.1f} MB{elsewhere}")
+        if encoder.compiled is not None and encoder.compiled.tuner is not None:
+            tuner = encoder.compiled.tuner
+            size = sum(file.bytes for file in tuner.files) / 1e6
+            elsewhere = f", Pyodide from {tuner.pyodide}" if tuner.pyodide else ""
+            table.add_row("tuner", f"{size:,.1f} MB{elsewhere}")
     for column in manifest.columns:
         values = (
             f"{len(column.values or []):,} values"

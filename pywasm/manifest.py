@@ -42,6 +42,14 @@ class FileInfo(_Model):
     sha256: str
 
 
+class TunerInfo(_Model):
+    """What tunes the encoder's kernels on a visitor's device, in a folder of the site."""
+
+    folder: str = pydantic.Field(description="Path, ending in '/', of the folder with tune.json")
+    pyodide: str = pydantic.Field(description="Where Pyodide is, if it is not in that folder")
+    files: list[FileInfo]
+
+
 class CompiledEncoder(_Model):
     """The encoder as a browser runs it, in a folder of the site (docs/format.md)."""
 
@@ -56,14 +64,7 @@ class CompiledEncoder(_Model):
         None, description="nDCG@10 of its queries on texts of the index, where weights lose some"
     )
     ndcg_f32: float | None = pydantic.Field(None, description="The same of the model in f32")
-
-
-class TunerInfo(_Model):
-    """What tunes the encoder's kernels on a visitor's device, in a folder of the site."""
-
-    folder: str = pydantic.Field(description="Path, ending in '/', of the folder with tune.json")
-    pyodide: str = pydantic.Field(description="Where Pyodide is, if it is not in that folder")
-    files: list[FileInfo]
+    tuner: TunerInfo | None = pydantic.Field(None, description="Null: kernels stay as they are")
 
 
 class EncoderInfo(_Model):
@@ -123,7 +124,6 @@ class Manifest(_Model):
         "search without waiting"
     )
     assets: list[FileInfo]
-    tuner: TunerInfo | None = None
     previous: list[str] = pydantic.Field(
         description="Shards of the generation before that are still there"
     )

@@ -24,7 +24,7 @@ from pywasm.corpus import Corpus
 from pywasm.documents import F32, Notes
 from pywasm.encoder import Encoder, EncoderFiles
 from pywasm.errors import UserError
-from pywasm.manifest import CompiledEncoder, FileInfo
+from pywasm.manifest import CompiledEncoder, FileInfo, TunerInfo
 from pywasm.plan import SEED
 from pywasm.progress import Reporter, Stage
 
@@ -51,8 +51,8 @@ class SiteEncoder:
     ndcg: float | None
     ndcg_f32: float | None
 
-    def write(self, site: Path) -> CompiledEncoder:
-        """Into SITE/encoder/, plan.json last; what the manifest says of it."""
+    def write(self, site: Path, tuner: TunerInfo | None) -> CompiledEncoder:
+        """Into SITE/encoder/, plan.json last; what the manifest says of it, `tuner` beside it."""
         folder = site / FOLDER
         self.compiled.write(folder)
         plan = self.compiled.plan
@@ -68,6 +68,7 @@ class SiteEncoder:
             cosine=self.cosine,
             ndcg=self.ndcg,
             ndcg_f32=self.ndcg_f32,
+            tuner=tuner,
         )
 
 

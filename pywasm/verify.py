@@ -79,7 +79,7 @@ def _check_assets(site: Path, manifest: Manifest) -> list[str]:
     problems = []
     compiled = manifest.encoder.compiled if manifest.encoder else None
     files = [*manifest.assets, *(compiled.files if compiled else [])]
-    files += manifest.tuner.files if manifest.tuner else []
+    files += compiled.tuner.files if compiled and compiled.tuner else []
     for asset in files:
         file = site / asset.file
         if not file.is_file():

@@ -29,6 +29,8 @@ export interface CompiledEncoder {
   ndcg?: number | null;
   /** The same of the model in f32 */
   ndcg_f32?: number | null;
+  /** Null: kernels stay as they are */
+  tuner?: TunerInfo | null;
 }
 
 /** What made the vectors, and what queries must be put through. */
@@ -107,7 +109,6 @@ export interface Manifest {
   /** Bytes of the index by section, and resident_bytes: what a browser holds to search without waiting */
   memory: Record<string, number>;
   assets: FileInfo[];
-  tuner?: TunerInfo | null;
   /** Shards of the generation before that are still there */
   previous: string[];
 }
