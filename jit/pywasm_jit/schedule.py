@@ -181,17 +181,17 @@ def apply(kernel: Kernel, steps: Sequence[Step]) -> Kernel:
 
 
 def _at(
-    body: Sequence[Stmt], name: str, change: Callable[[For], tuple[Stmt, ...]]
+    body: tuple[Stmt, ...], name: str, change: Callable[[For], tuple[Stmt, ...]]
 ) -> tuple[Stmt, ...]:
-    out: list[Stmt] = []
-    for stmt in body:
+    """`body` with the loop of that name changed; the same object where it has none."""
+    for place, stmt in enumerate(body):
         if isinstance(stmt, For) and stmt.var == name:
-            out += change(stmt)
-        elif isinstance(stmt, For | If):
-            out.append(replace(stmt, body=_at(stmt.body, name, change)))
-        else:
-            out.append(stmt)
-    return tuple(out)
+            return (*body[:place], *change(stmt), *body[place + 1 :])
+        if isinstance(stmt, For | If):
+            inside = _at(stmt.body, name, change)
+            if inside is not stmt.body:
+                return (*body[:place], replace(stmt, body=inside), *body[place + 1 :])
+    return body
 
 
 def _length(loop: For) -> int | None:
@@ -216,7 +216,9 @@ def _nested(outer: For, inner: str) -> For:
 def _split(loop: For, factor: int, tails: Sequence[int], back: int) -> tuple[Stmt, ...]:
     if factor < 1 or any(tail < 1 for tail in tails) or not 0 <= back < factor:
         raise KernelError(f"split {loop.var}: factors are positive, back is less than the factor")
-    out: list[Stmt] = []
+    # The beginning of what is left has a name, {loop}.t4.from, inside of which it is worked on:
+    # addresses are folded around names, not around quotients.
+    levels: list[tuple[str, Expr, list[Stmt]]] = [("", loop.begin, [])]
     begin: Expr = loop.begin
     for number, size in enumerate((factor, *tails, 1)):
         left = _length(replace(loop, begin=begin))
@@ -224,6 +226,10 @@ def _split(loop: For, factor: int, tails: Sequence[int], back: int) -> tuple[Stm
             continue
         name = f"{loop.var}.t{size}" if number else loop.var
         body = renamed(loop.body, f".{name}") if number else loop.body
+        if number and size > 1 and not isinstance(begin, Int | Var):
+            levels.append((f"{name}.from", begin, []))
+            begin = Var(f"{name}.from")
+        out = levels[-1][2]
         if size == 1 and number:
             one = substitute(body, loop.var, Var(name))
             out.append(replace(loop, var=name, begin=begin, body=one))
@@ -237,7 +243,10 @@ def _split(loop: For, factor: int, tails: Sequence[int], back: int) -> tuple[Stm
         begin = begin + groups * size
         if begin == loop.end:
             break
-    return tuple(out)
+    while len(levels) > 1:
+        name, begin, inside = levels.pop()
+        levels[-1][2].append(For(name, begin, begin + 1, tuple(inside), True))
+    return tuple(levels[0][2])
 
 
 def _groups(length: Expr, size: int, back: int) -> Expr:
