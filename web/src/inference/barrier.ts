@@ -16,7 +16,7 @@ const ODD = 16;
 /** Looks at the generation before a thread sleeps. */
 const SPINS = 10_000;
 /** How long a step of another thread may take, ms, before it counts as dead. */
-const PATIENCE_MS = 60_000;
+const PATIENCE_MS = 10_000;
 
 /** The control block: what a memory begins with. */
 export function controlOf(memory: WebAssembly.Memory): Int32Array {

@@ -3,6 +3,7 @@ import { PywasmError, throwIfAborted } from "../error.ts";
 import type { PlanFile } from "../generated/plan.ts";
 import { PLAN_FILE } from "./plan.ts";
 import { sealOf } from "./seal.ts";
+import { Sha256 } from "./sha256.ts";
 import type { FileStore } from "./store.ts";
 
 const RETRY_MS = [300, 1000];
@@ -47,13 +48,10 @@ export class ModelFiles {
       heard(file.bytes);
       return;
     }
-    await this.#fetch(target, file, "default", heard);
-    if ((await sha256(target)) !== file.sha256) {
-      await this.#fetch(target, file, "reload", heard);
-      const found = await sha256(target);
-      if (found !== file.sha256) {
-        throw this.#error("corrupt", file, `its SHA-256 is ${found}, ${file.sha256} expected: the file on the host is damaged`, { offset: 0, expected: file.sha256 });
-      }
+    let found = await this.#fetch(target, file, "default", heard);
+    if (found !== file.sha256) found = await this.#fetch(target, file, "reload", heard);
+    if (found !== file.sha256) {
+      throw this.#error("corrupt", file, `its SHA-256 is ${found}, ${file.sha256} expected: the file on the host is damaged`, { offset: 0, expected: file.sha256 });
     }
     // Storage that is full or fails costs the next visit a download, nothing else.
     await this.#store?.write(file.file, target, sealOf(file.sha256, target)).catch(() => (this.#store = null));
@@ -74,7 +72,8 @@ export class ModelFiles {
     }
   }
 
-  async #fetch(target: Uint8Array, file: PlanFile, cache: RequestCache, heard: Heard): Promise<void> {
+  /** Answers the SHA-256 of what came. */
+  async #fetch(target: Uint8Array, file: PlanFile, cache: RequestCache, heard: Heard): Promise<string> {
     for (let attempt = 0; ; attempt++) {
       try {
         return await this.#attempt(target, file, cache, heard);
@@ -87,15 +86,17 @@ export class ModelFiles {
     }
   }
 
-  async #attempt(target: Uint8Array, file: PlanFile, cache: RequestCache, heard: Heard): Promise<void> {
+  async #attempt(target: Uint8Array, file: PlanFile, cache: RequestCache, heard: Heard): Promise<string> {
+    const hash = new Sha256();
     const url = new URL(file.file, this.#base);
     let loaded = 0;
     try {
       const response = await fetch(url, { cache, ...(this.#signal && { signal: this.#signal }) });
       if (!response.ok) throw this.#error(response.status >= 500 ? "network" : "corrupt", file, `the host answered ${response.status}`);
-      for await (const chunk of chunks(response)) {
+      for await (const chunk of chunks(response.body!)) {
         if (loaded + chunk.byteLength > target.byteLength) throw this.#error("corrupt", file, `it is longer than the ${file.bytes} bytes that the plan says`, { offset: file.bytes });
         target.set(chunk, loaded);
+        hash.update(chunk);
         loaded += chunk.byteLength;
         heard(loaded);
       }
@@ -104,6 +105,7 @@ export class ModelFiles {
       throw this.#error("network", file, `it could not be fetched: ${cause instanceof Error ? cause.message : String(cause)}`, { offset: loaded, cause });
     }
     if (loaded < target.byteLength) throw this.#error("network", file, `it ended after ${loaded} of ${file.bytes} bytes`, { offset: loaded, expected: `${file.bytes} bytes` });
+    return hash.digest();
   }
 
   #error(code: "network" | "corrupt", { file }: PlanFile, problem: string, detail: { offset?: number; expected?: string; cause?: unknown } = {}): PywasmError {
@@ -111,24 +113,30 @@ export class ModelFiles {
   }
 }
 
-/** The body as it comes. (Safari can't iterate over streams.) */
-async function* chunks(response: Response): AsyncGenerator<Uint8Array, void, undefined> {
-  const reader = response.body!.getReader();
+/** What is read at a time where the browser lets the reader bring its own buffer. */
+const CHUNK_BYTES = 256 << 10;
+
+/** The body as it comes, each piece valid until the next is asked for. */
+async function* chunks(body: ReadableStream<Uint8Array<ArrayBuffer>>): AsyncGenerator<Uint8Array, void, undefined> {
+  const reader = readerOf(body);
+  let buffer = new ArrayBuffer(CHUNK_BYTES);
   try {
     for (;;) {
-      const { done, value } = await reader.read();
-      if (done) return;
+      const { done, value } = reader instanceof ReadableStreamDefaultReader ? await reader.read() : await reader.read(new Uint8Array(buffer));
+      if (done || !value) return;
       yield value;
+      buffer = value.buffer;
     }
   } finally {
     void reader.cancel().catch(() => undefined);
   }
 }
 
-/** Of `bytes`, in hexadecimal. WebCrypto takes no memory that threads share: of that it gets a copy. */
-async function sha256(bytes: Uint8Array): Promise<string> {
-  if (!globalThis.crypto?.subtle) throw new PywasmError("worker", "files can't be checked: this page is not a secure context (https, or localhost)");
-  const plain = bytes.buffer instanceof ArrayBuffer ? (bytes as Uint8Array<ArrayBuffer>) : new Uint8Array(bytes);
-  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", plain));
-  return Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("");
+/** One that fills the same buffer again and again: else all of a download lies about until it is collected. */
+function readerOf(body: ReadableStream<Uint8Array<ArrayBuffer>>): ReadableStreamBYOBReader | ReadableStreamDefaultReader<Uint8Array<ArrayBuffer>> {
+  try {
+    return body.getReader({ mode: "byob" });
+  } catch {
+    return body.getReader();
+  }
 }

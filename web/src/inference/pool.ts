@@ -2,8 +2,10 @@
 import { PywasmError } from "../error.ts";
 import type { ThreadMessage, ThreadReply } from "./thread.ts";
 
-/** How long threads may take to start, and to leave a run that thread 0 has left, ms. */
-const PATIENCE_MS = 10_000;
+/** How long threads may take to start, ms. */
+const START_MS = 10_000;
+/** How long they may take to leave a run that thread 0 has left, ms: a step at most. */
+const LEAVE_MS = 3000;
 
 interface Waiting {
   resolve: () => void;
@@ -25,7 +27,7 @@ export class Pool {
     try {
       const ready = pool.#all();
       start.forEach((message, index) => pool.send(index, message));
-      await pool.left(ready);
+      await pool.left(ready, START_MS);
       return pool;
     } catch (error) {
       pool.end();
@@ -65,8 +67,8 @@ export class Pool {
   }
 
   /** Waits for `done` as long as threads that are alive can take. */
-  async left(done: Promise<void>): Promise<void> {
-    const late = setTimeout(() => this.#fail(`no answer within ${PATIENCE_MS / 1000} s`), PATIENCE_MS);
+  async left(done: Promise<void>, patience = LEAVE_MS): Promise<void> {
+    const late = setTimeout(() => this.#fail(`no answer within ${patience / 1000} s`), patience);
     await done.finally(() => clearTimeout(late));
   }
 
