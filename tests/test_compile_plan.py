@@ -237,7 +237,7 @@ def test_sizes_that_no_kernel_takes_are_named(tmp_path: Path, minilm: EncoderFil
         assemble(files, read_encoder(files), "f32")
 
 
-@pytest.mark.parametrize(("dtype", "least"), [("f16", 0.99999), ("int8", 0.99)])
+@pytest.mark.parametrize(("dtype", "least"), [("f16", 0.99999), ("int8", 0.99), ("int4", 0.9)])
 def test_minilm_in_fewer_bits(
     dtype: WeightsDType, least: float, minilm: EncoderFiles, encoder: Encoder
 ) -> None:

@@ -154,7 +154,8 @@ def _check_inputs(graph: Graph) -> None:
 
 def assemble(files: EncoderFiles, encoder: fused.Encoder, dtype: WeightsDType) -> Compiled:
     """The plan of an encoder with its weights in `dtype`, and all its files."""
-    program = lower(encoder, dtype, _factors(files, encoder) if dtype == "int8" else None)
+    quantised = dtype in ("int8", "int4")
+    program = lower(encoder, dtype, _factors(files, encoder) if quantised else None)
     table = kernels.Kernels(encoder.where)
     numbers = [table.number(call) for call in program.calls]
     made: dict[str, bytes] = {}

@@ -140,25 +140,28 @@ class _Lowering:
     def linear(self, op: Linear, name: str) -> None:
         k, n = op.weight.shape
         parameters: Parameters = {"K": k, "N": n}
-        if self._dtype == "int8":
-            kernel = "matmul_i8"
+        if self._dtype in ("int8", "int4"):
+            kernel = "matmul_i8" if self._dtype == "int8" else "matmul_block"
             matrix = op.weight
             if op.x in self._factors:
                 matrix = matrix / self._factors[op.x][:, None]
-            b, b_scale, b_sum = weights.panels_i8(f"{name}.weight", matrix)
-            parameters["offset"] = True
             buffers = self._quantise(op.x, k)
-            buffers |= {
-                "b": self._weight(b),
-                "b_scale": self._weight(b_scale),
-                "b_sum": self._weight(b_sum),
-            }
+            if self._dtype == "int8":
+                parameters["offset"] = True
+                made = weights.panels_i8(f"{name}.weight", matrix)
+                names = ["b", "b_scale", "b_sum"]
+            else:
+                parameters["bits"] = 4
+                made = weights.panels_i4(f"{name}.weight", matrix)
+                names = ["b", "scale", "b_sum", "offset"]
+            for buffer, weight in zip(names, made, strict=True):
+                buffers[buffer] = self._weight(weight)
         else:
             kernel = "matmul"
             held: Literal["f32", "f16"] = "f16" if self._dtype == "f16" else "f32"
             parameters["weights"] = held
-            weight = self._weight(weights.panels(f"{name}.weight", op.weight, held))
-            buffers = {"a": op.x, "b": weight}
+            panels = weights.panels(f"{name}.weight", op.weight, held)
+            buffers = {"a": op.x, "b": self._weight(panels)}
         parameters |= {
             "bias": op.bias is not None,
             "activation": op.activation,
@@ -222,23 +225,35 @@ class _Lowering:
         self._call(name, "normalize", {"width": width}, buffers, extents, flops)
 
     def _quantise(self, x: str, width: int) -> dict[str, str]:
-        """Bytes, scales and zeros of the rows of `x`, made once for all that read them."""
+        """The rows of `x` as 7-bit numbers, made once for all that read them: buffers by name.
+
+        int8 has a zero for each row; int4 the sums over blocks instead.
+        """
         if x not in self._quantised:
             name = f"{len(self.program.calls)}.quantize"
-            parameters: Parameters = {"K": width, "channels": x in self._factors, "offset": True}
+            offset = self._dtype == "int8"
+            channels = x in self._factors
+            parameters: Parameters = {"K": width, "channels": channels, "offset": offset}
             buffers = {"x": x}
-            if x in self._factors:
+            if channels:
                 factor = weights.rows(f"{name}.factor", self._factors[x])
                 buffers["factor_of_channel"] = self._weight(factor)
             made = {
                 "a": self._value(f"{x}/q", width // 4, dtype="i8x4"),
                 "a_scale": self._value(f"{x}/scale", 1),
-                "a_zero": self._value(f"{x}/zero", 1, dtype="i32"),
             }
-            buffers |= {"q": made["a"], "scale": made["a_scale"], "zero": made["a_zero"]}
-            flops = scale(sizes.ROWS, 6 * width)
+            buffers |= {"q": made["a"], "scale": made["a_scale"]}
             extents = {"rows": sizes.ROWS}
+            if offset:
+                made["a_zero"] = self._value(f"{x}/zero", 1, dtype="i32")
+                buffers["zero"] = made["a_zero"]
+            flops = scale(sizes.ROWS, 6 * width)
             self._call(name, "quantize_rows", parameters, buffers, extents, flops)
+            if not offset:
+                made["a_sum"] = self._value(f"{x}/sum", width // weights.BLOCK)
+                sums = {"q": made["a"], "sums": made["a_sum"]}
+                flops = scale(sizes.ROWS, 2 * width)
+                self._call(f"{name}_sums", "block_sums", {"K": width}, sums, extents, flops)
             self._quantised[x] = made
         return dict(self._quantised[x])
 

@@ -26,6 +26,7 @@ TENSOR_ALIGN = 64  # of a slot in the arena
 WEIGHT_ALIGN = 256  # of a tensor in the weights: where every WebGPU device can bind a buffer
 
 Numeric = Literal["fused", "separate"]
+Layout = Literal["rows", "panels8", "panels8x4", "panels8b32"]
 DTypeName = Literal["f32", "f16", "i32", "i8", "u8", "i8x4"]
 
 _OPERATORS: dict[str, Callable[[list[int]], int]] = {
@@ -119,8 +120,9 @@ class Tensor(_Model):
 
     name: str
     dtype: DTypeName
-    layout: Literal["rows", "panels8", "panels8x4"] = pydantic.Field(
-        description="panels8: [N/8, K, 8] of a matrix [K, N]; panels8x4: [N/8, K/4, 8, 4]"
+    layout: Layout = pydantic.Field(
+        description="panels8: [N/8, K, 8] of a matrix [K, N]; panels8x4: [N/8, K/4, 8, 4]; "
+        "panels8b32: two 4-bit weights a byte, [N/8, K/32, 4, 8, 4]"
     )
     shape: list[int] = pydantic.Field(description="As it lies in memory")
     offset: int = pydantic.Field(description="A multiple of 256")

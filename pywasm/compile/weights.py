@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from pywasm.compile.fused import F32
-from pywasm.compile.plan_types import WEIGHT_ALIGN, DTypeName, Tensor
+from pywasm.compile.plan_types import WEIGHT_ALIGN, DTypeName, Layout, Tensor
 
-Layout = Literal["rows", "panels8", "panels8x4"]
 PANEL = 8
+BLOCK = 32  # weights that share a scale in 4 bits
 _DTYPES: dict[DTypeName, npt.DTypeLike] = {
     "f32": "<f4",
     "f16": "<f2",
@@ -66,6 +66,28 @@ def panels_i8(name: str, matrix: F32) -> list[Weight]:
     ]
 
 
+def panels_i4(name: str, matrix: F32) -> list[Weight]:
+    """[K, N] in 4 bits: w = scale * q + offset, q 0 to 15, by blocks of 32 along K and columns.
+
+    Words i32[N/8, K/32, 4, 8]: byte j of word w has q[4 w + j] in its low half, q[16 + 4 w + j] in
+    its high half. Scales, offsets and 64 times the sums of q [N/8, K/32, 8].
+    """
+    k, n = matrix.shape
+    blocks = matrix.reshape(k // BLOCK, BLOCK, n // PANEL, PANEL).transpose(2, 0, 1, 3)
+    least, most = blocks.min(axis=2, keepdims=True), blocks.max(axis=2, keepdims=True)
+    scales = np.where(most > least, (most - least) / np.float32(15), np.float32(1))
+    q = np.clip(np.rint((blocks - least) / scales), 0, 15).astype(np.uint8)
+    halves = q.reshape(*q.shape[:2], 2, 4, 4, PANEL)  # half, word, byte
+    pairs = halves[:, :, 0] | halves[:, :, 1] << 4
+    words = np.ascontiguousarray(pairs.transpose(0, 1, 2, 4, 3)).view("<i4")[..., 0]
+    return [
+        Weight(name, "i32", "panels8b32", words),
+        rows(f"{name}.scale", scales[:, :, 0]),
+        rows(f"{name}.sum", 64 * q.sum(axis=2, dtype=np.int32), "i32"),
+        rows(f"{name}.offset", least[:, :, 0]),
+    ]
+
+
 def column_scales(matrix: F32) -> F32:
     """f32[N]: symmetric, 127 for the largest of a column; 1 where a column is zero."""
     largest = np.abs(matrix).max(axis=0)
@@ -110,7 +132,7 @@ def pieces(weights: list[Weight], size: int) -> Iterator[bytes]:
     held = bytearray()
     for weight in weights:
         held += weight.data.tobytes()
-        held += bytes(-len(held) % WEIGHT_ALIGN)
+        held += bytes(-weight.data.nbytes % WEIGHT_ALIGN)
         while len(held) >= size:
             yield bytes(held[:size])
             del held[:size]

@@ -116,8 +116,8 @@ export interface Step {
 export interface Tensor {
   name: string;
   dtype: "f32" | "f16" | "i32" | "i8" | "u8" | "i8x4";
-  /** panels8: [N/8, K, 8] of a matrix [K, N]; panels8x4: [N/8, K/4, 8, 4] */
-  layout: "rows" | "panels8" | "panels8x4";
+  /** panels8: [N/8, K, 8] of a matrix [K, N]; panels8x4: [N/8, K/4, 8, 4]; panels8b32: two 4-bit weights a byte, [N/8, K/32, 4, 8, 4] */
+  layout: "rows" | "panels8" | "panels8x4" | "panels8b32";
   /** As it lies in memory */
   shape: number[];
   /** A multiple of 256 */
