@@ -64,16 +64,27 @@ class Schedule:
 
         return self._change(loop, change)
 
-    def split(self, loop: str, factor: int, tails: Sequence[int] = (), back: int = 0) -> Schedule:
+    def split(
+        self,
+        loop: str,
+        factor: int,
+        tails: Sequence[int] = (),
+        back: int = 0,
+        whole: Sequence[int] = (),
+    ) -> Schedule:
         """{loop}.o over whole groups of `factor`, {loop}.i within one.
 
         What is left over runs in groups of each of `tails` in turn, then one by one: loops
         {loop}.t4.o, {loop}.t4.i, {loop}.t1 around copies of the body, in which x is called
         x.{loop}.t4, x.{loop}.t1. Where 1 to `back` iterations would be left, one group fewer is
-        made: 8 rows are better two tiles of 4 than one of 6 and one of 2.
+        made: 8 rows are better two tiles of 4 than one of 6 and one of 2. Before `tails` come the
+        sizes of `whole`, each used only where just as many are left: {loop}.w5.o, {loop}.w5.i.
         """
-        self.steps.append(["split", loop, factor, list(tails), *([back] if back else [])])
-        return self._change(loop, lambda found: _split(found, factor, tails, back))
+        arguments: list[Any] = [loop, factor, list(tails), back, list(whole)]
+        while arguments[-1] in (0, []) and len(arguments) > 3:
+            arguments.pop()
+        self.steps.append(["split", *arguments])
+        return self._change(loop, lambda found: _split(found, factor, tails, back, whole))
 
     def reorder(self, outer: str, inner: str) -> Schedule:
         """Swap two parallel loops, one of which is all there is in the other."""
@@ -213,18 +224,21 @@ def _nested(outer: For, inner: str) -> For:
     return inside
 
 
-def _split(loop: For, factor: int, tails: Sequence[int], back: int) -> tuple[Stmt, ...]:
-    if factor < 1 or any(tail < 1 for tail in tails) or not 0 <= back < factor:
+def _split(
+    loop: For, factor: int, tails: Sequence[int], back: int, whole: Sequence[int]
+) -> tuple[Stmt, ...]:
+    if min(factor, *tails, *whole, 1) < 1 or not 0 <= back < factor:
         raise KernelError(f"split {loop.var}: factors are positive, back is less than the factor")
     # The beginning of what is left has a name, {loop}.t4.from, inside of which it is worked on:
     # addresses are folded around names, not around quotients.
     levels: list[tuple[str, Expr, list[Stmt]]] = [("", loop.begin, [])]
     begin: Expr = loop.begin
-    for number, size in enumerate((factor, *tails, 1)):
+    for number, size in enumerate((factor, *whole, *tails, 1)):
+        exactly = 0 < number <= len(whole)
         left = _length(replace(loop, begin=begin))
-        if left is not None and left < size:
+        if left is not None and (left < size or (exactly and left != size)):
             continue
-        name = f"{loop.var}.t{size}" if number else loop.var
+        name = f"{loop.var}.{'w' if exactly else 't'}{size}" if number else loop.var
         body = renamed(loop.body, f".{name}") if number else loop.body
         if number and size > 1 and not isinstance(begin, Int | Var):
             levels.append((f"{name}.from", begin, []))
@@ -237,6 +251,8 @@ def _split(loop: For, factor: int, tails: Sequence[int], back: int) -> tuple[Stm
         groups = (loop.end - begin) // size
         if number == 0 and back:
             groups = _groups(loop.end - begin, size, back)
+        elif exactly and left is None:
+            groups = op("eq", loop.end - begin, size)
         at = begin + Var(f"{name}.o") * size + Var(f"{name}.i")
         inner = For(f"{name}.i", Int(0), Int(size), substitute(body, loop.var, at), loop.parallel)
         out.append(For(f"{name}.o", Int(0), groups, (inner,), loop.parallel))

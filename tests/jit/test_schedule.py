@@ -55,6 +55,7 @@ def memory(rows: int, k_extent: int, panels: int) -> dict[str, bytes]:
     tile=st.integers(1, 6),
     tails=st.sampled_from([(), (2,), (4, 2), (3,)]),
     back=st.integers(0, 2),
+    whole=st.sampled_from([(), (5,), (3, 5)]),
     unroll=st.integers(1, 4),
     block=st.sampled_from([0, 1, 5, 7]),
     grid=st.sampled_from(["panel", "fused", "row"]),
@@ -62,7 +63,7 @@ def memory(rows: int, k_extent: int, panels: int) -> dict[str, bytes]:
 )
 def test_a_register_tile_computes_the_same_bits(
     wasm: WasmHost, rows: int, k_extent: int, panels: int, tile: int, tails: tuple[int, ...],
-    back: int, unroll: int, block: int, grid: str, numeric: Numeric,
+    back: int, whole: tuple[int, ...], unroll: int, block: int, grid: str, numeric: Numeric,
 ) -> None:  # fmt: skip
     kernel = product(k_extent, panels, numeric)
     schedule = Schedule(kernel)
@@ -72,7 +73,9 @@ def test_a_register_tile_computes_the_same_bits(
     elif grid == "row":
         schedule.reorder("panel", "row")
     if grid != "row" or block:
-        schedule.split("row", tile, tails, min(back, tile - 1)).split("k*", unroll).jam("row*.i")
+        schedule.split("row", tile, tails, min(back, tile - 1), whole).split("k*", unroll).jam(
+            "row*.i"
+        )
         schedule.unroll("row*.i*").unroll("k*.i" if unroll <= k_extent else "k*")
     for loop in ("zero*", "column*", "out*"):
         schedule.vectorise(loop)

@@ -57,10 +57,15 @@ def matmul(
 
 
 def tile_rows(
-    schedule: Schedule, tile: int, tails: Sequence[int], unroll: int, back: int = 0
+    schedule: Schedule,
+    tile: int,
+    tails: Sequence[int],
+    unroll: int,
+    back: int = 0,
+    whole: Sequence[int] = (),
 ) -> None:
     """The register tile of kernels made like `matmul`: loops row, k, zero, column, out."""
-    schedule.split("row", tile, tails, back)
+    schedule.split("row", tile, tails, back, whole)
     if unroll > 1:
         schedule.split("k*", unroll)
     schedule.jam("row*.i").unroll("row*.i*")
@@ -84,7 +89,7 @@ def _default(schedule: Schedule, parameters: Parameters) -> None:
     # 12 accumulators + 2 of b + 1 of a are the 15 vector registers that an engine leaves; a
     # product that waits for its addition needs one more.
     if schedule.kernel().numeric == "fused":
-        tile_rows(schedule, 6, (4, 3, 2), 4, back=2)
+        tile_rows(schedule, 6, (4, 3, 2), 4, back=2, whole=(5,))
     else:
         tile_rows(schedule, 5, (4, 3, 2), 4)
 

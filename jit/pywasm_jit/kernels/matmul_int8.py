@@ -119,7 +119,8 @@ def matmul_i8(
 def _default(schedule: Schedule, parameters: Parameters) -> None:
     share(schedule, 192)
     if schedule.kernel().numeric == "fused":
-        tile_rows(schedule, 6, (4, 3, 2), 2 if parameters["K"] % 8 == 0 else 1, back=2)
+        unroll = 2 if parameters["K"] % 8 == 0 else 1
+        tile_rows(schedule, 6, (4, 3, 2), unroll, back=2, whole=(5,))
     else:
         tile_rows(schedule, 4, (2,), 1)
 
