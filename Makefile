@@ -22,7 +22,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONDONTWRITEBYTECODE := 1
 
 APT_BUILD := emscripten binaryen g++ make python3-dev python3-venv
-APT_TEST := chromium firefox-esr webkit2gtk-driver xvfb xauth clang lld libclang-rt-14-dev llvm libsimde-dev fonts-noto-core
+APT_TEST := chromium firefox-esr webkit2gtk-driver xvfb xauth clang lld libclang-rt-14-dev llvm libsimde-dev fonts-noto-core mesa-vulkan-drivers
 APT_BENCH := wordnet-base
 
 .PHONY: setup demo test bench check build wheel native-test unit-test e2e clean help lock
