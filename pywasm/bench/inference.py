@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from . import inference_gemm, inference_minilm, inference_open, suite
+from . import inference_gemm, inference_minilm, inference_open, inference_tune, suite
 from .context import Bench
 from .inference_models import DType
 from .result import Result
@@ -28,6 +28,10 @@ CASES: tuple[Case[Bench], ...] = (
             s,
         )
         for dtype, s in DTYPES
+    ),
+    *(
+        Case((case,), functools.partial(inference_tune.tune, case=case), (90, 90, 25))
+        for case in inference_tune.CASES
     ),
     *(
         Case((case,), functools.partial(inference_open.open_page, case=case), (60, 90, 30))

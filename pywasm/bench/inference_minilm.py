@@ -128,10 +128,7 @@ def _engines(
 
 
 def _ours(models: Models, dtype: DType, in_page: Callable[..., PageSentences]) -> None:
-    """With the kernels that ship, and with those tuned on each shape here."""
-    common = {"module": models.bundle("encoder.js"), "model": models.url(models.compiled(dtype))}
-    tuned = {"tuning": models.bundle("tuning.js"), "folder": models.tuner}
-    for name, options in (("pywasm", tuned), ("pywasm-default", {})):
+    """With kernels tuned here on each shape, and with those that ship."""
+    for name, more in (("pywasm", models.tuning), ("pywasm-default", {})):
         engine = in_page("encoder", name, on_page=True)
-        open_options = {"threads": engine.threads, "storage": "memory"}
-        engine.start(open=open_options, **common, **options)
+        engine.start(**models.session(dtype, engine.threads), **more)

@@ -11,7 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,6 +87,19 @@ class Models:
         if not folder.exists():
             shutil.copytree(self.bundle_folder, folder)
         return self._bench.url(f"bundle/{name}")
+
+    def session(self, dtype: DType, threads: int) -> dict[str, Any]:
+        """Options of pages/engines/encoder.js."""
+        return {
+            "module": self.bundle("encoder.js"),
+            "model": self.url(self.compiled(dtype)),
+            "open": {"threads": threads, "storage": "memory"},
+        }
+
+    @property
+    def tuning(self) -> dict[str, Any]:
+        """More options of it: to tune the kernels in the page."""
+        return {"tuning": self.bundle("tuning.js"), "folder": self.tuner}
 
     @functools.cached_property
     def tuner(self) -> str:
