@@ -97,7 +97,7 @@ native-test: $(STAMPS)/apt-test $(STAMPS)/apt-build
 	@$(MAKE) -s -C kernels_wasm -j$(JOBS) test fuzz-build
 	$(MAKE) -s -C kernels_wasm fuzz-quick FUZZ_SECONDS=4
 
-unit-test: build
+unit-test: build $(STAMPS)/apt-test
 	@cd web && npm test --silent
 	cd $(CURDIR) && $(BIN)/python -m pytest -q tests
 
@@ -108,6 +108,7 @@ test: check native-test unit-test e2e
 
 bench: build $(STAMPS)/apt-test $(STAMPS)/apt-bench
 	@$(BIN)/pywasm bench search --peers --out bench-out
+	@$(BIN)/pywasm bench inference --peers --out bench-out/inference
 
 # Pins what pyproject.toml asks for; no index lines, since addresses are the machine's business.
 lock:
