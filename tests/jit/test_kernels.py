@@ -217,7 +217,7 @@ def test_embed_without_type_ids(wasm: WasmHost) -> None:
 
 @pytest.mark.parametrize(
     ("lengths", "seq", "heads", "head_dim"),
-    [([1], 1, 1, 8), ([9, 4, 0], 9, 2, 8), ([70], 70, 1, 8), ([13, 99], 13, 1, 24)],
+    [([1], 1, 1, 8), ([9, 4, 0], 9, 2, 8), ([66], 66, 1, 8), ([13, 99], 13, 1, 24)],
 )
 def test_attention(wasm: WasmHost, lengths: list[int], seq: int, heads: int, head_dim: int) -> None:
     batch, width = len(lengths), heads * head_dim
@@ -241,6 +241,7 @@ def test_attention(wasm: WasmHost, lengths: list[int], seq: int, heads: int, hea
         {"batch": batch, "seq": seq},
         {"out": out.astype(np.float32)},
         3e-6,
+        NUMERICS if seq < 20 else NUMERICS[1:],  # the interpreter is slow
     )
 
 

@@ -21,6 +21,7 @@ class WasmHost:
         config = wasmtime.Config()
         config.wasm_relaxed_simd = True
         self._engine = wasmtime.Engine(config)
+        self._last: tuple[Kernel, wasmtime.Module] | None = None
 
     def run(
         self,
@@ -30,7 +31,6 @@ class WasmHost:
         grid: tuple[int, int] | None = None,
     ) -> dict[str, bytearray]:
         """All global buffers as a call leaves them. A guard around each must stay untouched."""
-        module = render([("run", kernel)], WasmTarget(relaxed=kernel.numeric == "fused"))
         places: dict[str, int] = {}
         at = 1024
         for buffer in kernel.buffers:
@@ -44,7 +44,7 @@ class WasmHost:
         memory.write(store, b"\xa5" * at, 0)
         for name, content in buffers.items():
             memory.write(store, bytes(content), places[name])
-        instance = wasmtime.Instance(store, wasmtime.Module(self._engine, module), [memory])
+        instance = wasmtime.Instance(store, self._module(kernel), [memory])
         first, last = grid or (0, grid_size(kernel, extents))
         function = instance.exports(store)["run"]
         assert isinstance(function, wasmtime.Func)
@@ -57,6 +57,13 @@ class WasmHost:
             name: bytearray(memory.read(store, places[name], places[name] + len(content)))
             for name, content in buffers.items()
         }
+
+    def _module(self, kernel: Kernel) -> wasmtime.Module:
+        """The kernel's module; the last one is kept, for runs in slices."""
+        if self._last is None or self._last[0] is not kernel:
+            target = WasmTarget(relaxed=kernel.numeric == "fused")
+            self._last = kernel, wasmtime.Module(self._engine, render([("run", kernel)], target))
+        return self._last[1]
 
 
 def scratch_bytes(kernel: Kernel) -> int:

@@ -13,7 +13,7 @@ import math
 from pywasm_jit.builder import Builder
 from pywasm_jit.functions import exp2_of_negative
 from pywasm_jit.ir import F32, I32, Kernel, KernelError, Numeric, op
-from pywasm_jit.kernels.family import Family, Parameters, named
+from pywasm_jit.kernels.family import Family, Parameters
 from pywasm_jit.schedule import Schedule
 
 QUERIES = 16  # of a tile, computed together
@@ -44,15 +44,15 @@ def attention(heads: int, head_dim: int, scale: float | None = None, *, numeric:
     tiles = (seq + (QUERIES - 1)) // QUERIES
     with (
         k.parallel("tile", batch * tiles * heads) as tile,
-        named(k, "text", tile // (tiles * heads)) as text,
-        named(k, "head", tile // tiles % heads * head_dim) as head,
-        named(k, "first", tile % tiles * QUERIES) as first,
-        named(k, "length", op("max", op("min", lengths[text], seq), 0)) as length,
+        k.let("text", tile // (tiles * heads)) as text,
+        k.let("head", tile // tiles % heads * head_dim) as head,
+        k.let("first", tile % tiles * QUERIES) as first,
+        k.let("length", op("max", op("min", lengths[text], seq), 0)) as length,
     ):
         row = text * seq
         with (
             k.parallel("q_load", QUERIES) as q,
-            named(k, "source", op("min", first + q, seq - 1)) as source,
+            k.let("source", op("min", first + q, seq - 1)) as source,
             k.parallel("d_load", head_dim) as d,
         ):
             queries[d, q] = qkv[row + source, head + d] * factor
@@ -65,8 +65,8 @@ def attention(heads: int, head_dim: int, scale: float | None = None, *, numeric:
             weight[q] = 0.0
         with (
             k.serial("block", (length + (KEYS - 1)) // KEYS) as block,
-            named(k, "base", block * KEYS) as base,
-            named(k, "count", op("min", length - base, KEYS)) as count,
+            k.let("base", block * KEYS) as base,
+            k.let("count", op("min", length - base, KEYS)) as count,
         ):
             with k.parallel("group", QUERIES // 8) as group, k.parallel("key", count) as key:
                 score = k.register("score", "f32", 8)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pywasm_jit.builder import Builder
 from pywasm_jit.ir import F32, Kernel, KernelError, Numeric
-from pywasm_jit.kernels.family import Family, Parameters, named
+from pywasm_jit.kernels.family import Family, Parameters
 from pywasm_jit.kernels.matmul import PANEL, tile_rows
 from pywasm_jit.schedule import Schedule
 
@@ -25,8 +25,8 @@ def batched_matmul(
     packed = k.scratch("packed", F32, K, PANEL)  # columns that all rows use, next to each other
     with (
         k.parallel("task", batch * (N // PANEL)) as task,
-        named(k, "which", task // (N // PANEL)) as which,
-        named(k, "first", task % (N // PANEL) * PANEL) as first,
+        k.let("which", task // (N // PANEL)) as which,
+        k.let("first", task % (N // PANEL) * PANEL) as first,
     ):
         with k.parallel("pack", K) as p, k.parallel("pack_column", PANEL) as n:
             packed[p, n] = b[which, first + n, p] if transposed else b[which, p, first + n]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pywasm_jit.builder import Builder
 from pywasm_jit.ir import DTYPES, F32, I32, Expr, Kernel, KernelError, Numeric, Operand, op
-from pywasm_jit.kernels.family import Family, by_rows, named
+from pywasm_jit.kernels.family import Family, by_rows
 from pywasm_jit.kernels.normalisation import write_layer_norm
 
 
@@ -42,9 +42,9 @@ def embed(
     y = k.output("y", F32, rows, width)
     with (
         k.parallel("row", rows) as row,
-        named(k, "id", _clamped(ids[row], vocab)) as found,
-        named(k, "place", _clamped(row % seq + position_offset, positions)) as place,
-        named(k, "type", _clamped(kinds[row] if kinds else op("add", row, 0) * 0, types)) as kind,
+        k.let("id", _clamped(ids[row], vocab)) as found,
+        k.let("place", _clamped(row % seq + position_offset, positions)) as place,
+        k.let("type", _clamped(kinds[row] if kinds else op("add", row, 0) * 0, types)) as kind,
     ):
 
         def value(i: Expr) -> Expr:

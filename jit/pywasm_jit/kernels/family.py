@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from pywasm_jit.builder import Builder
-from pywasm_jit.ir import Expr, For, Int, Kernel, KernelError, Numeric, Stmt, named_value
+from pywasm_jit.ir import For, Int, Kernel, KernelError, Numeric, Stmt, named_value
 from pywasm_jit.schedule import Schedule, Step
 
 Parameters = Mapping[str, Any]
@@ -28,13 +26,6 @@ class Family:
         schedule = Schedule(self.naive(**parameters, numeric=numeric))
         self.schedule(schedule, parameters)
         return schedule.steps
-
-
-@contextmanager
-def named(k: Builder, name: str, value: Expr) -> Iterator[Expr]:
-    """`value` under a name: computed once, before what is inside (a loop of one iteration)."""
-    with k.parallel(name, value + 1, begin=value) as variable:
-        yield variable
 
 
 def lanes(width: int) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pywasm_jit.builder import Builder
 from pywasm_jit.ir import DTYPES, I32, Kernel, KernelError, Numeric, op
-from pywasm_jit.kernels.family import Family, Parameters, by_rows, named
+from pywasm_jit.kernels.family import Family, Parameters, by_rows
 from pywasm_jit.schedule import Schedule
 
 
@@ -21,7 +21,7 @@ def gather(width: int, dtype: str = "f32", *, numeric: Numeric) -> Kernel:
     y = k.output("y", DTYPES["f32" if dtype == "f16" else dtype], rows, width)
     with (
         k.parallel("row", rows) as row,
-        named(k, "source", op("max", op("min", ids[row], count - 1), 0)) as source,
+        k.let("source", op("max", op("min", ids[row], count - 1), 0)) as source,
         k.parallel("i", width) as i,
     ):
         y[row, i] = table[source, i]
@@ -38,8 +38,8 @@ def transpose(width: int, dtype: str = "f32", *, numeric: Numeric) -> Kernel:
     y = k.output("y", DTYPES[dtype], batch, width, rows)
     with (
         k.parallel("line", batch * width) as line,
-        named(k, "b", line // width) as b,
-        named(k, "i", line % width) as i,
+        k.let("b", line // width) as b,
+        k.let("i", line % width) as i,
         k.parallel("row", rows) as row,
     ):
         y[b, i, row] = x[b, row, i]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pywasm_jit.builder import Builder
 from pywasm_jit.ir import F32, I32, Kernel, Numeric, op
-from pywasm_jit.kernels.family import Family, by_rows, lanes, named
+from pywasm_jit.kernels.family import Family, by_rows, lanes
 
 
 def mean_pool(width: int, *, numeric: Numeric) -> Kernel:
@@ -20,9 +20,9 @@ def mean_pool(width: int, *, numeric: Numeric) -> Kernel:
     part = lanes(width)
     with (
         k.parallel("task", batch * (width // part)) as task,
-        named(k, "text", task // (width // part)) as text,
-        named(k, "first", task % (width // part) * part) as first,
-        named(k, "length", op("max", op("min", lengths[text], seq), 0)) as length,
+        k.let("text", task // (width // part)) as text,
+        k.let("first", task % (width // part) * part) as first,
+        k.let("length", op("max", op("min", lengths[text], seq), 0)) as length,
     ):
         total = k.register("total", "f32", part)
         with k.parallel("zero", part) as i:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pywasm_jit.builder import Builder
 from pywasm_jit.ir import F32, I32, Kernel, KernelError, Numeric, op
-from pywasm_jit.kernels.family import Family, by_rows, named
+from pywasm_jit.kernels.family import Family, by_rows
 
 
 def rope(heads: int, head_dim: int, interleaved: bool = False, *, numeric: Numeric) -> Kernel:
@@ -26,7 +26,7 @@ def rope(heads: int, head_dim: int, interleaved: bool = False, *, numeric: Numer
     apart = 1 if interleaved else half
     with (
         k.parallel("row", rows) as row,
-        named(k, "at", op("max", op("min", places[row], positions - 1), 0)) as at,
+        k.let("at", op("max", op("min", places[row], positions - 1), 0)) as at,
         k.parallel("head", heads) as head,
         k.parallel("pair", half) as pair,
     ):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pywasm_jit.builder import Builder
 from pywasm_jit.ir import DTYPES, F32, I32, Expr, Kernel, KernelError, Numeric, op
-from pywasm_jit.kernels.family import Family, Parameters, by_rows, named
+from pywasm_jit.kernels.family import Family, Parameters, by_rows
 from pywasm_jit.kernels.row_sums import fold_row
 from pywasm_jit.schedule import Schedule
 
@@ -29,7 +29,7 @@ def distance(dim: int, dtype: str = "f32", metric: str = "dot", *, numeric: Nume
     ids, out = k.input("ids", I32, rows), k.output("out", F32, rows)
     with (
         k.parallel("row", rows) as row,
-        named(k, "vector", op("max", op("min", ids[row], count - 1), 0)) as vector,
+        k.let("vector", op("max", op("min", ids[row], count - 1), 0)) as vector,
     ):
 
         def element(i: Expr) -> Expr:
