@@ -24,11 +24,11 @@ class Spelling:
 
     norm: str = "native"  # native, pow, mul, folded, skip
     gelu: str = "erf"  # erf, half_first, tanh, operator, bias, fast, relu, silu
-    attention: str = "three"  # three, sdpa, packed, packed_by_head
-    mask: str = "minimum"  # minimum, where, ten_thousand, none
+    attention: str = "three"  # three, sdpa, packed, packed_by_head, contrib, contrib_multi_head
+    mask: str = "minimum"  # minimum, where, ten_thousand, none; raw, lengths (contrib)
     linear: str = "matmul"  # matmul, gemm
     shapes: str = "constant"  # constant, computed
-    positions: str = "slice"  # slice, range, gathered, after_padding
+    positions: str = "slice"  # slice, range, gathered, after_padding, contrib
     pre_norm: bool = False
     layers: int = 2
     opset: int = 17
@@ -78,7 +78,8 @@ class _Encoder:
     def __init__(self, spelling: Spelling) -> None:
         self.how = spelling
         self.w = Writer(spelling.half)
-        self.types = spelling.positions in ("slice", "gathered")
+        self.types = spelling.positions in ("slice", "gathered", "contrib")
+        self.lengths = ""
 
     def model(self) -> onnx.ModelProto:
         w = self.w
@@ -113,6 +114,16 @@ class _Encoder:
 
     def embeddings(self) -> str:
         w = self.w
+        if self.how.positions == "contrib":
+            names = ("input_ids", "token_type_ids", "attention_mask")
+            ids, kinds, mask = (w.node("Cast", [name], to=TensorProto.INT32) for name in names)
+            tables = [w.weight(rows, HIDDEN) for rows in (WORDS, POSITIONS, 2)]
+            norm = [w.weight(HIDDEN, spread=0.2, around=1.0), w.weight(HIDDEN)]
+            inputs = [ids, kinds, *tables, *norm, mask]
+            made, self.lengths = w.node(
+                "EmbedLayerNormalization", inputs, 2, "com.microsoft", epsilon=EPSILON
+            )
+            return str(made)
         words = w.node("Gather", [w.weight(WORDS, HIDDEN), "input_ids"])
         table = w.weight(POSITIONS, HIDDEN)
         kinds = w.weight(2, HIDDEN)
@@ -149,6 +160,10 @@ class _Encoder:
         w = self.w
         if self.how.mask == "none":
             return ""
+        if self.how.mask == "lengths":
+            return self.lengths
+        if self.how.mask == "raw":
+            return str(w.node("Cast", ["attention_mask"], to=TensorProto.INT32))
         axes = w.constant(np.array([1, 2]))
         if self.how.mask == "where":  # scaled_dot_product_attention: expanded, then compared
             wide = w.node("Cast", [w.node("Unsqueeze", ["attention_mask", axes])], to=9)
@@ -190,6 +205,18 @@ class _Encoder:
 
     def attention(self, x: str, mask: str) -> str:
         w = self.w
+        if self.how.attention == "contrib":
+            weight, bias = w.weight(HIDDEN, 3 * HIDDEN, spread=0.2), w.weight(3 * HIDDEN)
+            inputs = [x, weight, bias, mask]
+            made = w.node("Attention", inputs, domain="com.microsoft", num_heads=HEADS)
+            return self.linear(made, HIDDEN, HIDDEN)
+        if self.how.attention == "contrib_multi_head":
+            parts = [self.linear(x, HIDDEN, HIDDEN, bias=False) for _ in range(3)]
+            inputs = [*parts, w.weight(3 * HIDDEN), mask]
+            made = w.node(
+                "MultiHeadAttention", inputs, domain="com.microsoft", num_heads=HEADS, scale=0.3
+            )
+            return self.linear(made, HIDDEN, HIDDEN)
         if self.how.attention.startswith("packed"):
             q, k, v = self.packed(x)
         else:

@@ -54,6 +54,9 @@ SPELLINGS = {
     "positions after padding": Spelling(positions="after_padding", gelu="relu"),
     "contrib operators": Spelling(norm="skip", gelu="bias"),
     "contrib approximation": Spelling(norm="skip", gelu="fast"),
+    "contrib attention": Spelling(attention="contrib", mask="raw", norm="skip", gelu="bias"),
+    "contrib embeddings": Spelling(attention="contrib", mask="lengths", positions="contrib"),
+    "contrib heads": Spelling(attention="contrib_multi_head", mask="raw"),
     "norms first": Spelling(pre_norm=True),
     "norms first, decomposed": Spelling(pre_norm=True, norm="pow", linear="gemm"),
     "without mask": Spelling(mask="none"),
@@ -75,6 +78,22 @@ def test_a_spelling_is_understood(name: str) -> None:
         wanted = by_onnxruntime(model, row)
         # FastGelu of onnxruntime is single precision and approximate in its own way.
         assert np.abs(states[: len(row)] - wanted).max() < 2e-4
+
+
+@pytest.mark.parametrize("name", ["as bert_onnx", "TensorFlow's norm", "scaled dot product"])
+def test_what_onnxruntime_made_of_a_model_is_understood(name: str, tmp_path: Path) -> None:
+    model = build(SPELLINGS[name])
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    onnxruntime.InferenceSession(model.SerializeToString(), options)
+    optimised = onnx.load(tmp_path / "optimised.onnx")
+    assert {node.domain for node in optimised.graph.node} == {"", "com.microsoft"}
+    found = reference.run(understood(optimised), ROWS)
+    wanted = reference.run(understood(model), ROWS)
+    for row, a, b in zip(ROWS, found, wanted, strict=True):
+        assert np.abs(a[: len(row)] - b[: len(row)]).max() < 1e-5
 
 
 def test_epilogues_leave_what_a_layer_should_be() -> None:
@@ -128,6 +147,14 @@ def test_an_unknown_domain_is_named() -> None:
     )
     model.opset_import.append(helper.make_opsetid("my.ops", 3))
     with pytest.raises(UserError, match=r"'/w' \(operator my\.ops\.Whirl, opset 3\)"):
+        understood(model)
+
+
+def test_contrib_attention_of_another_kind_is_refused() -> None:
+    model = build(Spelling(attention="contrib", mask="raw", layers=1))
+    (node,) = [node for node in model.graph.node if node.op_type == "Attention"]
+    node.attribute.append(helper.make_attribute("unidirectional", 1))
+    with pytest.raises(UserError, match=r"com\.microsoft\.Attention, opset 1\): unidirectional"):
         understood(model)
 
 

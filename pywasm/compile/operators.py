@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from onnx import helper
 
+from pywasm.compile.contrib import OWN, mask_bias
 from pywasm.compile.graph import Array, Node
 
 Arrays = Sequence[Any]  # Array, or None where an input is not given
@@ -308,6 +309,7 @@ COMPUTE: dict[tuple[str, str], Compute] = {
     ("", "Gemm"): _gemm,
     ("", "LayerNormalization"): _layer_normalization,
     ("com.microsoft", "FusedMatMul"): _fused_matmul,
+    (OWN, "MaskBias"): lambda node, arrays: [mask_bias(arrays[0], int(arrays[1][1]))],
 }
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pywasm.compile.contrib import OWN
 from pywasm.compile.graph import Array, Graph, Node
 from pywasm.compile.operators import (
     COMPUTE,
@@ -313,4 +314,7 @@ RULES: dict[tuple[str, str], Rule] = {
     ("", "ConstantOfShape"): _constant_of_shape,
     ("", "Range"): _range,
     ("com.microsoft", "FusedMatMul"): _matmul,
+    (OWN, "MaskBias"): lambda node, inputs: [
+        (_shape(inputs)[0], 1, 1, int(_value(inputs, 1, "a length")[1]))
+    ],
 }
