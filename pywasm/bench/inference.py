@@ -8,7 +8,14 @@ from pathlib import Path
 
 from rich.console import Console
 
-from . import inference_gemm, inference_minilm, inference_open, inference_tune, suite
+from . import (
+    inference_gemm,
+    inference_minilm,
+    inference_open,
+    inference_size,
+    inference_tune,
+    suite,
+)
 from .context import Bench
 from .inference_models import DType
 from .result import Result
@@ -21,6 +28,7 @@ DTYPES: tuple[tuple[DType, tuple[float, float, float]], ...] = (
 )
 CASES: tuple[Case[Bench], ...] = (
     Case(tuple(inference_gemm.CASES), inference_gemm.gemm, (20, 20, 5)),
+    Case((inference_size.CASE,), inference_size.bundle, (5, 5, 5)),
     *(
         Case(
             inference_minilm.names(dtype),

@@ -34,7 +34,7 @@ SHAPES = ((1, 44), (3, 50))
 BROWSERS = ("firefox", "chromium")
 _FINALISTS = 4
 _TUNERS = 10_000  # numbers of the tuner's own candidates begin here
-_STEPS = 4000
+_STEPS = 200_000  # of the loops of the peak: a millisecond, fifty ticks of the coarsest clock
 _WIDTH = {"f32": 4, "i32": 4, "i8x4": 4, "f16": 2, "i8": 1, "u8": 1}
 
 
