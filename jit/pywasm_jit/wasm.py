@@ -522,11 +522,24 @@ class _Function:
         if stride in (0, buffer.dtype.bytes):
             address, extra = self._address(buffer, offset)
             return self._values.load(buffer.dtype.name, stride != 0, address, extra)
+        if stride == 16 and buffer.dtype.bytes == 4 and _in_groups(buffer, offset):
+            number = offset.get((), 0) % 16
+            return self._column(buffer, p.add(offset, p.constant(-number)), number // 4)
         parts = []
         for lane in range(4):
             address, extra = self._address(buffer, p.add(offset, p.constant(lane * stride)))
             parts.append(self._values.load(buffer.dtype.name, False, address, extra))
         return self._values.lanes(parts)
+
+    def _column(self, buffer: Buffer, offset: Poly, number: int) -> int:
+        """Element `number` of each of the four groups of four at `offset`: as all four of them are
+        wanted as a rule, the groups are loaded whole and transposed.
+        """
+        groups = []
+        for lane in range(4):
+            address, extra = self._address(buffer, p.add(offset, p.constant(16 * lane)))
+            groups.append(self._values.load(buffer.dtype.name, True, address, extra))
+        return self._values.column(groups, number)
 
     def _store(self, buffer: Buffer, index: Sequence[Expr], expr: Expr) -> None:
         node = self._value(expr)
@@ -548,6 +561,15 @@ class _Function:
                 part = self._values.lane(vector, expr.value, lane)
                 self._values.store(buffer.dtype.name, address, extra, part)
         self._stores[buffer.name] = self._version()
+
+
+def _in_groups(buffer: Buffer, offset: Poly) -> bool:
+    """Whether rows are whole groups of 16 bytes and all but the constant part of the offset is, so
+    that the rest of the element's group may be read, and its place in the group is known.
+    """
+    row = buffer.shape[-1]
+    aligned = all(c % 16 == 0 for term, c in offset.items() if term)
+    return isinstance(row, Int) and row.number % 4 == 0 and aligned and offset.get((), 0) >= 0
 
 
 _LINEAR = ("add", "sub", "mul")

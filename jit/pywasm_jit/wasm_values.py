@@ -122,6 +122,15 @@ class Values:
             node = self.with_lane(node, lane, part)
         return node
 
+    def column(self, rows: list[int], number: int) -> int:
+        """Lane `number` of each of four vectors."""
+        lanes = _LOW_LANES if number < 2 else _HIGH_LANES
+        first, second = (
+            self._node("shuffle", "v128", (rows[at], rows[at + 1]), lanes) for at in (0, 2)
+        )
+        half = _LOW_HALVES if number % 2 == 0 else _HIGH_HALVES
+        return self._node("shuffle", "v128", (first, second), half)
+
     def with_lane(self, vector: int, lane: int, scalar: int) -> int:
         return self._node("with lane", "v128", (vector, scalar), (self.kind(scalar), lane))
 
@@ -429,6 +438,10 @@ def _bits(kind: str, number: float) -> int:
     return bits
 
 
+_LOW_LANES = bytes([0, 1, 2, 3, 16, 17, 18, 19, 4, 5, 6, 7, 20, 21, 22, 23])
+_HIGH_LANES = bytes([8, 9, 10, 11, 24, 25, 26, 27, 12, 13, 14, 15, 28, 29, 30, 31])
+_LOW_HALVES = bytes([*range(8), *range(16, 24)])
+_HIGH_HALVES = bytes([*range(8, 16), *range(24, 32)])
 _FIRST = bytes([0, 1, 2, 3, 16, 17, 18, 19, 4, 5, 6, 7, 16, 17, 18, 19])
 _SECOND = bytes([8, 9, 10, 11, 16, 17, 18, 19, 12, 13, 14, 15, 16, 17, 18, 19])
 _EVEN = bytes([0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27])
