@@ -30,6 +30,7 @@ class Spelling:
     shapes: str = "constant"  # constant, computed
     positions: str = "slice"  # slice, range, gathered, after_padding, contrib
     pre_norm: bool = False
+    pooling: str = ""  # mean, cls, unit_mean
     layers: int = 2
     opset: int = 17
     half: bool = False
@@ -92,6 +93,8 @@ class _Encoder:
         for operator in self.how.extra:
             x = w.node(operator, [x])
         kind = TensorProto.FLOAT16 if self.how.half else TensorProto.FLOAT
+        if self.how.pooling:
+            x = self.pooled(x)
         w.nodes.append(helper.make_node("Identity", [x], ["last_hidden_state"], "/out"))
         names = ["input_ids", "attention_mask"] + ["token_type_ids"] * self.types
         inputs = [
@@ -99,12 +102,29 @@ class _Encoder:
             for name in names
             if name != "attention_mask" or self.how.mask != "none"
         ]
-        output = helper.make_tensor_value_info("last_hidden_state", kind, ["b", "s", HIDDEN])
+        shape = ["b", HIDDEN] if self.how.pooling else ["b", "s", HIDDEN]
+        output = helper.make_tensor_value_info("last_hidden_state", kind, shape)
         graph = helper.make_graph(w.nodes, "g", inputs, [output], list(w.constants.values()))
         opsets = [helper.make_opsetid("", self.how.opset), helper.make_opsetid("com.microsoft", 1)]
         model = helper.make_model(graph, opset_imports=opsets)
         model.ir_version = 8
         return model
+
+    def pooled(self, x: str) -> str:
+        w = self.w
+        if self.how.pooling == "cls":
+            return str(w.node("Gather", [x, w.constant(np.int64(0))], axis=1))
+        axes, last = w.constant(np.array([1])), w.constant(np.array([-1]))
+        mask = w.node("Unsqueeze", ["attention_mask", last])
+        mask = w.node("Expand", [w.node("Cast", [mask], to=1), w.node("Shape", [x])])
+        total = w.node("ReduceSum", [w.node("Mul", [x, mask]), axes], keepdims=0)
+        count = w.node("Clip", [w.node("ReduceSum", [mask, axes], keepdims=0), w.constant(1e-9)])
+        mean = w.node("Div", [total, count])
+        if self.how.pooling == "mean":
+            return str(mean)
+        length = w.node("ReduceL2", [mean], axes=[1])
+        length = w.node("Clip", [length, w.constant(1e-12)])
+        return str(w.node("Div", [mean, w.node("Expand", [length, w.node("Shape", [mean])])]))
 
     # -- embeddings and mask ------------------------------------------------------------------
 

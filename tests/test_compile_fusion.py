@@ -13,7 +13,7 @@ from onnx import helper
 
 from pywasm.compile import folding, fused, fusion, reference
 from pywasm.compile.contrib import lower_contrib
-from pywasm.compile.epilogues import fuse_epilogues
+from pywasm.compile.epilogues import fuse_epilogues, with_pooling
 from pywasm.compile.onnx_import import from_proto
 from pywasm.errors import UserError
 from tests.encoder_graphs import HEADS, HIDDEN, SIZE, Spelling, build
@@ -94,6 +94,23 @@ def test_what_onnxruntime_made_of_a_model_is_understood(name: str, tmp_path: Pat
     wanted = reference.run(understood(model), ROWS)
     for row, a, b in zip(ROWS, found, wanted, strict=True):
         assert np.abs(a[: len(row)] - b[: len(row)]).max() < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("pooling", "last"),
+    [("mean", [fused.Pool]), ("cls", [fused.Pool]), ("unit_mean", [fused.Pool, fused.Normalize])],
+)
+def test_pooling_in_the_graph_is_kept(pooling: str, last: list[type]) -> None:
+    model = build(Spelling(pooling=pooling, layers=1))
+    encoder = understood(model)
+    assert [type(op) for op in encoder.ops[-len(last) :]] == last
+    found = reference.run(encoder, ROWS)
+    for row, embedding in zip(ROWS, found, strict=True):
+        assert np.abs(embedding - by_onnxruntime(model, row)).max() < 1e-4
+    # The configuration adds what is missing, and nothing that is there.
+    pooled = with_pooling(encoder, "cls", normalize=True)
+    assert [type(op) for op in pooled.ops[-2:]] == [fused.Pool, fused.Normalize]
+    assert with_pooling(encoder, "cls", normalize=False).ops == encoder.ops
 
 
 def test_epilogues_leave_what_a_layer_should_be() -> None:

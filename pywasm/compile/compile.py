@@ -115,7 +115,9 @@ def read_encoder(files: EncoderFiles) -> fused.Encoder:
     encoder = fuse_epilogues(fusion.match(graph, output, files.config.max_tokens))
     kind = files.config.pooling
     if kind == "max":
-        raise UserError(f"{files.name}: pooling by maximum is not supported (mean or cls)")
+        if not fused.is_pooled(encoder):
+            raise UserError(f"{files.name}: pooling by maximum is not supported (mean or cls)")
+        kind = "mean"  # never asked for: the model pools by itself
     return with_pooling(encoder, kind, files.config.normalize)
 
 
@@ -189,8 +191,8 @@ def assemble(files: EncoderFiles, encoder: fused.Encoder, dtype: WeightsDType) -
             max_tokens=files.config.max_tokens,
             query_prefix=files.config.query_prefix,
             document_prefix=files.config.document_prefix,
-            pooling="cls" if files.config.pooling == "cls" else "mean",
-            normalize=files.config.normalize,
+            pooling=next(op.kind for op in encoder.ops if isinstance(op, fused.Pool)),
+            normalize=isinstance(encoder.ops[-1], fused.Normalize),
             tokenizer=tokenizer,
             loss=None,
         ),

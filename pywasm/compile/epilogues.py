@@ -16,6 +16,7 @@ from pywasm.compile.fused import (
     Op,
     Pool,
     inputs_of,
+    is_pooled,
 )
 from pywasm.errors import UserError
 
@@ -56,11 +57,16 @@ def _without_sum(encoder: Encoder, ops: list[Op], add: Add, uses: Counter[str]) 
 
 
 def with_pooling(encoder: Encoder, kind: Literal["mean", "cls"], normalize: bool) -> Encoder:
-    """`encoder` giving f32[batch, width] instead of hidden states."""
-    width = encoder.widths[encoder.output]
-    pooled = "pooled" if normalize else "embedding"
-    ops: list[Op] = [*encoder.ops, Pool(pooled, encoder.output, kind)]
-    if normalize:
-        ops.append(Normalize("embedding", pooled))
-    widths = {**encoder.widths, pooled: width, "embedding": width}
-    return replace(encoder, ops=ops, widths=widths, output="embedding")
+    """`encoder` giving f32[batch, width] instead of hidden states.
+
+    One whose model pools them itself keeps that.
+    """
+    ops = list(encoder.ops)
+    output, widths = encoder.output, dict(encoder.widths)
+    if not is_pooled(encoder):
+        ops.append(Pool("pooled", output, kind))
+        widths["pooled"], output = widths[output], "pooled"
+    if normalize and not isinstance(ops[-1], Normalize):
+        ops.append(Normalize("embedding", output))
+        widths["embedding"], output = widths[output], "embedding"
+    return replace(encoder, ops=ops, widths=widths, output=output)

@@ -116,6 +116,11 @@ class Encoder:
     output: str
 
 
+def is_pooled(encoder: Encoder) -> bool:
+    """Whether it gives a row a text already."""
+    return any(isinstance(op, Pool) for op in encoder.ops)
+
+
 ACTIVATIONS: dict[Activation, Callable[[Any], Any]] = {
     "gelu": gelu,
     "gelu_tanh": gelu_tanh,

@@ -9,13 +9,24 @@ the output needs and is not understood is refused by name.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 
-from pywasm.compile import attention_match, fused, regions, shapes
-from pywasm.compile.fused import Add, Attention, Embed, LayerNorm, Linear, Norm, Op
+from pywasm.compile import attention_match, fused, regions, shapes, sizes
+from pywasm.compile.fused import (
+    Add,
+    Attention,
+    Embed,
+    LayerNorm,
+    Linear,
+    Norm,
+    Normalize,
+    Op,
+    Pool,
+)
 from pywasm.compile.graph import Array, Graph, Node
-from pywasm.compile.regions import BATCH, MASK, SEQ, Region, Regions
+from pywasm.compile.regions import BATCH, LENGTHS, MASK, SEQ, Region, Regions
 from pywasm.errors import UserError
 from pywasm_jit import poly
 
@@ -30,7 +41,8 @@ _TELLING = ("Softmax", "LayerNormalization", "MatMul", "Gemm")  # of what a part
 
 
 def match(graph: Graph, output: str, positions: int) -> fused.Encoder:
-    """What makes `output`, hidden states f32[batch, seq, width], of up to `positions` tokens.
+    """What makes `output` of up to `positions` tokens: hidden states f32[batch, seq, width], or
+    what a pooling in the graph makes of them, f32[batch, width].
 
     Raises UserError naming the node where it stops.
     """
@@ -50,13 +62,41 @@ class _Matcher:
             name = node.outputs[0]
             if name and self._width(name) is not None and (op := self._match(node, name)):
                 self._understood[name] = op
+        shape = self._shapes[output]
+        if shape and len(shape) == 2 and shape[0] == sizes.BATCH:
+            self._match_pooling(output)
         if output not in self._understood:
             raise self._refusal(output)
         ops: dict[str, Op] = {}
         self._collect(self._understood[output], ops)
-        widths = {op.output: self._known_width(op.output) for op in ops.values()}
+        widths = {op.output: self._columns(op.output) for op in ops.values()}
         last = self._understood[output].output
         return fused.Encoder(self._graph.where, list(ops.values()), widths, last)
+
+    def _match_pooling(self, output: str) -> None:
+        """Mean or first row of hidden states, perhaps normalised: at the end of some exports."""
+        region = self._regions.before(output, set(self._understood))
+        ops = {self._understood[cut].output for cut in region.cuts} if region else set()
+        if region is None or len(ops) != 1 or not self._may_run(region):
+            return
+        (x,) = ops
+        width = self._known_width(x)
+        sample = self._regions.rows(width)
+        found = self._regions.run(region, dict.fromkeys(region.cuts, sample))
+        states = sample.reshape(BATCH, SEQ, width) * MASK[:, :, None]
+        kinds: dict[Literal["mean", "cls"], Array] = {
+            "mean": states.sum(axis=1) / np.array(LENGTHS)[:, None],
+            "cls": states[:, 0],
+        }
+        for kind, pooled in kinds.items():
+            unit = pooled / np.linalg.norm(pooled, axis=1, keepdims=True)
+            if self._agree(found, pooled):
+                self._understood[output] = Pool(output, x, kind)
+            elif self._agree(found, unit):
+                name = f"{output}/pooled"
+                self._shapes[name] = self._shapes[output]
+                self._understood[name] = Pool(name, x, kind)
+                self._understood[output] = Normalize(output, name)
 
     def _collect(self, last: Op, ops: dict[str, Op]) -> None:
         """`last` and all it needs, in the order of the graph."""
@@ -89,6 +129,12 @@ class _Matcher:
         for size in shape[:-1]:
             rows = poly.mul(rows, size)
         return shape[-1][()] if rows == _ROWS else None
+
+    def _columns(self, name: str) -> int:
+        """The last size of a value that is understood."""
+        shape = self._shapes[name]
+        assert shape is not None  # it would not be understood
+        return shape[-1][()]
 
     def _known_width(self, name: str) -> int:
         width = self._width(name)
