@@ -111,7 +111,11 @@ def _check(K: int, N: int) -> None:
 
 def _default(schedule: Schedule, parameters: Parameters) -> None:
     share(schedule, 192)
-    tile_rows(schedule, 3, (), 1)
+    bits = parameters.get("bits", 4)
+    if schedule.kernel().numeric == "fused":
+        tile_rows(schedule, 4, (2,), WORDS // 2 if bits == 4 else WORDS)
+    else:
+        tile_rows(schedule, 3, (), 1)
     schedule.vectorise("start*").vectorise("add*")
 
 
