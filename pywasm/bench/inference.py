@@ -14,6 +14,7 @@ from . import (
     inference_open,
     inference_size,
     inference_tune,
+    inference_visit,
     suite,
 )
 from .context import Bench
@@ -45,6 +46,7 @@ CASES: tuple[Case[Bench], ...] = (
         Case((case,), functools.partial(inference_open.open_page, case=case), (60, 90, 30))
         for case in inference_open.CASES
     ),
+    Case((inference_visit.CASE,), inference_visit.first_visit, (150, 150, 60)),
 )
 
 

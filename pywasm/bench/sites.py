@@ -21,9 +21,12 @@ class BuildFailed(RuntimeError):
     """`pywasm build` ended with an error."""
 
 
-def build(source: Path, site: Path, *options: str) -> float:
-    """`pywasm build SOURCE -o SITE OPTIONS`; returns its wall-clock seconds, start-up included."""
-    command = [sys.executable, "-m", "pywasm.cli", "build", str(source), "-o", str(site), *options]
+def build(source: Path | None, site: Path, *options: str) -> float:
+    """`pywasm build SOURCE -o SITE OPTIONS`; returns its wall-clock seconds, start-up included.
+    A source of None: the options name it.
+    """
+    command = [sys.executable, "-m", "pywasm.cli", "build", *([str(source)] if source else [])]
+    command += ["-o", str(site), *options]
     started = time.perf_counter()
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
