@@ -9,7 +9,9 @@ from pathlib import Path
 from rich.console import Console
 
 from . import (
+    inference_distance,
     inference_gemm,
+    inference_loss,
     inference_minilm,
     inference_open,
     inference_size,
@@ -30,6 +32,7 @@ DTYPES: tuple[tuple[DType, tuple[float, float, float]], ...] = (
 CASES: tuple[Case[Bench], ...] = (
     Case(tuple(inference_gemm.CASES), inference_gemm.gemm, (20, 20, 5)),
     Case((inference_size.CASE,), inference_size.bundle, (5, 5, 5)),
+    Case((inference_loss.CASE,), inference_loss.loss, (90, 90, 30)),
     *(
         Case(
             inference_minilm.names(dtype),
@@ -38,6 +41,7 @@ CASES: tuple[Case[Bench], ...] = (
         )
         for dtype, s in DTYPES
     ),
+    Case(tuple(inference_distance.CASES), inference_distance.distances, (60, 60, 20)),
     *(
         Case((case,), functools.partial(inference_tune.tune, case=case), (90, 90, 25))
         for case in inference_tune.CASES

@@ -11,6 +11,7 @@ from pywasm.compile.loss import ndcg_at_10
 from pywasm.compile.run import open_encoder
 from pywasm.encoder import load_encoder
 
+from . import data
 from .context import Bench
 from .inference_models import MODEL, Models
 
@@ -24,7 +25,7 @@ def loss(context: Bench) -> None:
 
     A query is a gloss without its words and examples; the synset that it is of is relevant.
     """
-    vectors, texts = context.wordnet
+    vectors, texts = data.wordnet(None, context.cache)
     count = 100 if context.quick else 500
     rows = np.sort(np.random.default_rng(_SEED).choice(len(texts), count, replace=False))
     queries = [texts[row].partition(": ")[2].partition(";")[0].strip() for row in rows]
