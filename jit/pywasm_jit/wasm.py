@@ -43,6 +43,7 @@ from pywasm_jit.ir import (
 from pywasm_jit.poly import Poly
 from pywasm_jit.wasm_values import Address, Locals, Values
 
+_MOST_STATEMENTS = 1 << 14  # the largest kernel here has some thousand
 _LANE = "~"  # in a polynomial: the number of the lane, 0 to 3
 
 
@@ -113,6 +114,7 @@ class _Function:
         self._values = Values(self._locals, target.relaxed)
         # Nodes of a statement's operations by identity: what is used in many places is made once.
         self._known: dict[int, int] = {}
+        self._statements = 0
 
     def render(self, name: str) -> w.Function:
         self._body(self._kernel.body)
@@ -125,6 +127,9 @@ class _Function:
     def _body(self, body: Sequence[Stmt]) -> None:
         for stmt in body:
             self._known.clear()
+            self._statements += 1
+            if self._statements > _MOST_STATEMENTS:
+                raise KernelError(f"more than {_MOST_STATEMENTS} statements after unrolling")
             match stmt:
                 case For():
                     self._loop(stmt)

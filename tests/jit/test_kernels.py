@@ -14,6 +14,7 @@ from pywasm_jit import functions, recipes
 from pywasm_jit.builder import Builder
 from pywasm_jit.ir import F32, KernelError, Numeric
 from pywasm_jit.schedule import Schedule
+from pywasm_jit.wasm import WasmTarget, render
 
 Floats = np.ndarray[Any, np.dtype[np.float32]]
 
@@ -304,3 +305,11 @@ def test_a_recipe_that_is_none_says_so(change: dict[str, Any], message: str) -> 
     recipe = recipes.default("matmul", {"K": 4, "N": 8}, "separate") | change
     with pytest.raises(KernelError, match=message):
         recipes.build(recipe)
+
+
+def test_a_schedule_that_unrolls_without_measure_is_refused() -> None:
+    recipe = recipes.default("matmul", {"K": 1 << 18, "N": 8}, "separate")
+    steps = [["vectorise", loop] for loop in ("zero", "column", "out")]
+    recipe["steps"] = [["unroll", "k"], ["bind", "panel", "grid"], *steps]
+    with pytest.raises(KernelError, match="more than 16384 statements"):
+        render([("k", recipes.build(recipe))], WasmTarget(relaxed=False))

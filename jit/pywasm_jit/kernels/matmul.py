@@ -82,13 +82,15 @@ def share(schedule: Schedule, block: int) -> None:
 
 
 def _default(schedule: Schedule, parameters: Parameters) -> None:
+    fused = schedule.kernel().numeric == "fused"
     if parameters.get("weights", "f32") == "f16":
         schedule.bind("panel", "grid").vectorise("widen_column")
     else:
-        share(schedule, 192)
+        # Whole tiles; 0.4 MB of `a` with K = 1536; and enough pairs for many threads.
+        share(schedule, 66 if fused else 65)
     # 12 accumulators + 2 of b + 1 of a are the 15 vector registers that an engine leaves; a
     # product that waits for its addition needs one more.
-    if schedule.kernel().numeric == "fused":
+    if fused:
         tile_rows(schedule, 6, (4, 3, 2), 4, back=2, whole=(5,))
     else:
         tile_rows(schedule, 5, (4, 3, 2), 4)

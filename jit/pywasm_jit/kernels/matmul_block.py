@@ -110,7 +110,7 @@ def _check(K: int, N: int) -> None:
 
 
 def _default(schedule: Schedule, parameters: Parameters) -> None:
-    share(schedule, 192)
+    share(schedule, 64)
     bits = parameters.get("bits", 4)
     if schedule.kernel().numeric == "fused":
         tile_rows(schedule, 4, (2,), WORDS // 2 if bits == 4 else WORDS)

@@ -117,8 +117,9 @@ def matmul_i8(
 
 
 def _default(schedule: Schedule, parameters: Parameters) -> None:
-    share(schedule, 192)
-    if schedule.kernel().numeric == "fused":
+    fused = schedule.kernel().numeric == "fused"
+    share(schedule, 66 if fused else 64)
+    if fused:
         unroll = 2 if parameters["K"] % 8 == 0 else 1
         tile_rows(schedule, 6, (4, 3, 2), unroll, back=2, whole=(5,))
     else:
