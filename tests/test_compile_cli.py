@@ -17,12 +17,12 @@ from pywasm.encoder import find_encoder, load_encoder
 from tests.encoder_graphs import Spelling, build
 
 
-def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+def run(*arguments: str | Path, hash_seed: str = "0") -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "pywasm.cli", *map(str, arguments)],
         capture_output=True,
         text=True,
-        env={**os.environ, "COLUMNS": "100", "TERM": "dumb"},
+        env={**os.environ, "COLUMNS": "100", "TERM": "dumb", "PYTHONHASHSEED": hash_seed},
     )
 
 
@@ -49,7 +49,8 @@ def model(tmp_path: Path, session_cache: Path) -> Path:
 
 def test_compile_and_profile_speak_json(model: Path, tmp_path: Path) -> None:
     output = tmp_path / "plan"
-    made = run("compile", model / "model.onnx", "-o", output, "--weights", "int8", "--json")
+    arguments = ("compile", model / "model.onnx", "--weights", "int8", "--json", "-o")
+    made = run(*arguments, output)
     assert made.returncode == 0, made.stderr
     result = json.loads(made.stdout)
     assert result["weights"] == "int8" and result["loss"]["mean_cosine"] > 0.99
@@ -58,6 +59,12 @@ def test_compile_and_profile_speak_json(model: Path, tmp_path: Path) -> None:
     wanted = load_encoder(str(model / "model.onnx")).embed_documents(texts)
     found = open_encoder(output).embed_documents(texts)
     assert ((found * wanted).sum(axis=1) > 0.98).all()
+    again = run(
+        "compile", model / "model.onnx", "-o", tmp_path / "b", "--weights", "int8", hash_seed="7"
+    )
+    assert again.returncode == 0, again.stderr
+    for file in output.iterdir():
+        assert (tmp_path / "b" / file.name).read_bytes() == file.read_bytes(), file.name
     profiled = json.loads(run("profile", output, "--seq", "16", "--json").stdout)
     assert profiled["machine"]["flops"] > 1e8
     kernels = profiled["kernels"]

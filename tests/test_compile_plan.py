@@ -145,6 +145,48 @@ def test_a_damaged_folder_is_refused(compiled: Compiled, tmp_path: Path) -> None
         open_encoder(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (("weights", "bytes"), 1, "their shards have another sum"),
+        (("weights", "tensors", 0, "shape"), [1 << 40, 384], "does not fit"),
+        (("weights", "tensors", 1, "offset"), -256, "does not fit"),
+        (("weights", "tensors", 1, "offset"), 1 << 31, "does not fit"),
+        (("slots", 1, "bytes"), 64, r"step \S+: \S+ needs .* bytes, it is given 64"),
+        (("slots", 0, "bytes"), ["*", -1, "batch"], "a size is negative"),
+        (("slots", 0, "bytes"), ["*", 4, "bytes"], "can't be worked out"),
+        (("steps", 3, "kernel"), 99, "there is no kernel 99"),
+        (("steps", 3, "extents"), [], "other buffers or extents"),
+        (("steps", 3, "extents"), [["*", 1 << 20, "seq"]], r"needs .* bytes, it is given"),
+        (("steps", 3, "buffers", 0), {"weight": 3}, r"needs .* bytes, it is given"),
+        (("steps", 3, "buffers", 0), {"slot": 77}, "it is given 0"),
+        (("outputs", 0, "slot"), -1, "embedding: does not fit slot -1"),
+        (("outputs", 0, "shape"), ["batch", 1 << 30], "embedding: does not fit"),
+        (("steps", 0, "flops"), ["%", 1, 2], "is no expression"),
+    ],
+)
+def test_a_plan_whose_numbers_do_not_fit_is_refused(
+    path: tuple[str | int, ...], value: Any, message: str, compiled: Compiled, tmp_path: Path
+) -> None:
+    plan: Any = json.loads(plan_bytes(compiled.plan))
+    inner = plan
+    for key in path[:-1]:
+        inner = inner[key]
+    inner[path[-1]] = value
+    (tmp_path / "plan.json").write_text(json.dumps(plan))
+    with pytest.raises(UserError, match=message):
+        read_plan(tmp_path)
+
+
+def test_a_plan_that_would_write_its_weights_is_refused(compiled: Compiled, tmp_path: Path) -> None:
+    plan: Any = json.loads(plan_bytes(compiled.plan))
+    output = [buffer["access"] for buffer in plan["kernels"][0]["buffers"]].index("write")
+    plan["steps"][0]["buffers"][output] = {"weight": 0}
+    (tmp_path / "plan.json").write_text(json.dumps(plan))
+    with pytest.raises(UserError, match="would write weights"):
+        read_plan(tmp_path)
+
+
 # -- other models ---------------------------------------------------------------------------------
 
 

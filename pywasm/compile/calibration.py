@@ -56,12 +56,13 @@ def channel_factors(encoder: fused.Encoder, sizes: dict[str, F32]) -> dict[str, 
     """For each such value what its columns are multiplied by before they are quantised.
 
     The rows of its matrices are divided by them, so that the difficulty is shared: SmoothQuant
-    (Xiao et al., 2023) with alpha = 1/2. Their geometric mean is 1.
+    (Xiao et al., 2023) with alpha = 1/2. Their geometric mean is near 1. They are eighths of
+    powers of two, so that sums that another machine rounds otherwise give the same weights.
     """
     factors = {}
     for name, size in sizes.items():
         readers = [op.weight for op in encoder.ops if isinstance(op, Linear) and op.x == name]
         heaviest = np.max([np.abs(weight).max(axis=1) for weight in readers], axis=0)
-        logs = 0.5 * (np.log(np.maximum(heaviest, 1e-6)) - np.log(np.maximum(size, 1e-6)))
-        factors[name] = np.exp(logs - logs.mean()).astype(np.float32)
+        logs = 0.5 * (np.log2(np.maximum(heaviest, 1e-6)) - np.log2(np.maximum(size, 1e-6)))
+        factors[name] = np.exp2(np.round(8 * (logs - logs.mean())) / 8).astype(np.float32)
     return factors

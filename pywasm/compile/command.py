@@ -73,11 +73,13 @@ def print_compiled(result: dict[str, Any], console: Console) -> None:
         f"{result['kernels']} kernels in {max(result['modules_bytes'].values()) / 1e3:.1f} kB, "
         f"{result['steps']} steps; {result['seconds']} s",
         highlight=False,
+        soft_wrap=True,
     )
     console.print(
         f"against the model in f32, {loss['texts']} texts: cosine {loss['mean_cosine']:.6f} on "
         f"average, {loss['min_cosine']:.6f} at least",
         highlight=False,
+        soft_wrap=True,
     )
 
 

@@ -22,6 +22,7 @@ import pydantic
 import tokenizers
 import wasmtime
 
+from pywasm.compile.plan_check import LARGEST_MEMORY, problem
 from pywasm.compile.plan_types import (
     FILE_NAME,
     FORMAT,
@@ -44,7 +45,6 @@ F32 = npt.NDArray[np.float32]
 Slice = Callable[[int, int], None]  # runs the iterations from, up to
 CONTROL_BYTES = 1024  # at address 0: what threads synchronise by
 _PAGE = 65536
-_LARGEST_MEMORY = 1 << 32
 _NUMPY = {"f32": np.float32, "i32": np.int32}
 
 
@@ -68,7 +68,7 @@ class PlanRun:
         self._numeric: Numeric = numeric
         self._store = wasmtime.Store(wasm_engine())
         self._arena = _aligned(CONTROL_BYTES + plan.weights.bytes)
-        limits = wasmtime.Limits(-(-self._arena // _PAGE), _LARGEST_MEMORY // _PAGE)
+        limits = wasmtime.Limits(-(-self._arena // _PAGE), LARGEST_MEMORY // _PAGE)
         self._memory = wasmtime.Memory(self._store, wasmtime.MemoryType(limits))
         code = wasmtime.Module(wasm_engine(), module)
         instance = wasmtime.Instance(self._store, code, [self._memory])
@@ -154,7 +154,7 @@ class PlanRun:
         return addresses
 
     def _grow(self, size: int) -> None:
-        if size > _LARGEST_MEMORY:
+        if size > LARGEST_MEMORY:
             raise UserError(f"{self.plan.name}: a run of this size needs {size:,} bytes of memory")
         missing = size - self._memory.data_len(self._store)
         if missing > 0:
@@ -221,13 +221,16 @@ def read_plan(directory: Path) -> Plan:
             f"{directory}: no {FILE_NAME} here; expected a folder made by `pywasm compile`"
         ) from error
     try:
-        return Plan.model_validate_json(data)
+        plan = Plan.model_validate_json(data)
     except pydantic.ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
         raise UserError(
             f"{file}: {place}: {first['msg']}; expected a plan of format {FORMAT}"
         ) from error
+    if found := problem(plan):
+        raise UserError(f"{file}: {found}; compile the model again")
+    return plan
 
 
 def read_file(directory: Path, info: PlanFile | PlanModule) -> bytes:
