@@ -60,6 +60,14 @@ def minilm(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return encoder_site(folder / "model", folder / "site")
 
 
+@pytest.fixture(scope="session")
+def minilm_int8(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with weights in 8 bits, as sites carry it."""
+    folder = tmp_path_factory.mktemp("minilm-int8")
+    pywasm("compile", "minilm", "-o", str(folder / "model"), "--weights", "int8")
+    return encoder_site(folder / "model", folder / "site")
+
+
 def sample_vectors(texts: list[str]) -> Vectors:
     """What the sample model makes of words that it knows."""
     plan = json.loads((SAMPLE / "plan.json").read_text())
@@ -109,6 +117,18 @@ def test_golden(
         alone = encoder_tab(browser, host)
         alone.open(threads=1)
         assert np.array_equal(np.array(alone.encode(TEXTS), np.float32), vectors)
+
+
+def test_int8(
+    browser: Browser, minilm_int8: Path, serve: Callable[[Path], Host], encoder_tab: Tab
+) -> None:
+    """In 8 bits every text keeps a cosine of 0.99 to PyTorch's f32."""
+    tab = encoder_tab(browser, serve(minilm_int8))
+    tab.open(threads=2)
+    vectors = np.array(tab.encode(TEXTS))
+    cosines = (vectors * np.array([row["embedding"] for row in GOLDEN])).sum(1)
+    assert cosines.min() > 0.99
+    assert np.linalg.norm(vectors, axis=1) == pytest.approx(np.ones(len(TEXTS)), abs=1e-5)
 
 
 def test_numeric_classes(
