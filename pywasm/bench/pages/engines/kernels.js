@@ -31,7 +31,7 @@ export default class {
     return flops / best / 1e6;
   }
 
-  /** Buffers [{bytes, kind: "f32" | "bytes", written}] and the extents' values, in the kernel's order. */
+  /** Buffers [{bytes, kind: "f32" | "bytes" | "ids" (0, 1, 2, ...), written}] and the extents' values, in the kernel's order. */
   load({ buffers, extents }) {
     let address = ALIGN;
     this.#places = buffers.map((buffer) => {
@@ -42,6 +42,7 @@ export default class {
     this.#memory = new WebAssembly.Memory({ initial: Math.ceil(address / PAGE_BYTES), maximum: 65536 });
     for (const { kind, bytes, address: at } of this.#places) {
       if (kind === "f32") new Float32Array(this.#memory.buffer, at, bytes / 4).forEach((_, i, all) => (all[i] = Math.sin(i)));
+      else if (kind === "ids") new Int32Array(this.#memory.buffer, at, bytes / 4).forEach((_, i, all) => (all[i] = i));
       else new Uint8Array(this.#memory.buffer, at, bytes).forEach((_, i, all) => (all[i] = (i * 37) & 0x7f));
     }
     this.#args = [...this.#places.map(({ address: at }) => at), ...extents];
@@ -65,6 +66,14 @@ export default class {
       right.push(number);
     }
     return right;
+  }
+
+  /** A function of a module with a memory of its own, after `prepare(...)`. */
+  async add_other({ number, wasm, prepare, name }) {
+    const { instance } = await WebAssembly.instantiate(decode(wasm), {});
+    instance.exports._initialize();
+    instance.exports.prepare(...prepare);
+    this.#calls.set(number, { call: instance.exports[name], count: 0 });
   }
 
   /** Seconds of a call: `samples` of each of `numbers`, interleaved, each of about `ms`. */
