@@ -34,20 +34,20 @@ export default defineConfig([
     entry: { pywasm: "src/pywasm.ts" },
     dts: true,
     plugins: [{
-      // Only `thread: "inline"` loads the worker's code into the page.
-      name: "worker-is-external",
-      resolveId: (id: string) => (id === "./worker.ts" ? { id: "./worker.js", external: true } : null),
+      // Only `thread: "inline"` loads the worker's code into the page, only typed queries the encoder's.
+      name: "worker-and-encoder-are-external",
+      resolveId: (id: string) => (id === "./worker.ts" ? { id: "./worker.js", external: true } : id === "./encoder.ts" ? { id: "./encoder.js", external: true } : null),
     }],
   },
   { ...shared, entry: { worker: "src/worker.ts" }, dts: false, plugins: [keepIgnored] },
   { ...shared, entry: { writer: "src/writer.ts" }, dts: false },
   {
     ...shared,
-    entry: { encoder: "src/inference/encoder.ts" },
+    entry: { encoder: "src/encoder.ts" },
     dts: true,
     plugins: [{
-      name: "encoder-worker-is-external",
-      resolveId: (id: string) => (id === "./worker.ts" ? { id: "./encoder-worker.js", external: true } : null),
+      name: "worker-and-tuning-are-external",
+      resolveId: (id: string) => (id === "./worker.ts" ? { id: "./encoder-worker.js", external: true } : id === "./tuning/tuning.ts" ? { id: "./tuning.js", external: true } : null),
     }],
   },
   {

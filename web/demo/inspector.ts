@@ -4,6 +4,7 @@ import type { Counters, Index, Results, Status, TierName } from "../src/pywasm.t
 import { composition, meter, sparkline, waterfall, type Part } from "./charts.ts";
 import { h } from "./dom.ts";
 import { bytes, count, duration, percent, plural } from "./format.ts";
+import { EncoderPart, fact } from "./inspect-encoder.ts";
 import type { Latency } from "./latency.ts";
 
 const counterNames: Record<Exclude<keyof Counters, "fetched" | "bytes">, string> = {
@@ -33,6 +34,7 @@ export class Inspector {
   readonly #facts = h("dl", { class: "facts" });
   readonly #slider = h("input", { type: "range", id: "budget", min: "0", max: "100", step: "1" });
   readonly #budget = h("output", { for: "budget" });
+  readonly #encoder: EncoderPart;
   #timer: number | undefined;
   /** Pages that searches found in the cache. */
   #cached = 0;
@@ -43,6 +45,7 @@ export class Inspector {
     this.#button = button;
     this.#index = index;
     this.#latency = latency;
+    this.#encoder = new EncoderPart(index);
     button.addEventListener("click", () => { this.toggle(); });
     root.addEventListener("keydown", (event) => {
       if (event.key !== "Escape") return;
@@ -53,6 +56,7 @@ export class Inspector {
       h("header", {}, h("h2", {}, "Inspector"),
         h("button", { type: "button", class: "icon-button", "aria-label": "Close the inspector", onclick: () => { this.toggle(); } }, "×")),
       this.#section("Last query", this.#query),
+      this.#section("Encoder", this.#encoder.root),
       this.#section("Latency", this.#speed),
       this.#section("Where pages came from", this.#pages),
       this.#section("Memory", this.#memory, this.#budgetControl()),
@@ -89,6 +93,7 @@ export class Inspector {
   async #refresh(): Promise<void> {
     this.#showQuery();
     this.#showSpeed();
+    void this.#encoder.refresh().catch(() => undefined);
     const status = await this.#index.status();
     this.#showPages(status);
     this.#showMemory(status);
@@ -106,7 +111,7 @@ export class Inspector {
     const counters = Object.entries(numbers).filter(([, value]) => value > 0);
     this.#query.replaceChildren(
       h("p", { class: "total" }, h("strong", {}, duration(milliseconds)),
-        ` for ${plural(results.hits.length, "result")}, ${duration(workerTime(results))} in the worker`),
+        ` for ${plural(results.hits.length, "result")}, ${duration(workerTime(results))} in the workers`),
       waterfall(results.stages),
       h("dl", { class: "facts" },
         ...counters.flatMap(([name, value]) => fact(counterNames[name as keyof typeof counterNames], count(value))),
@@ -192,10 +197,6 @@ export class Inspector {
     } }, "Clear");
     return button;
   }
-}
-
-function fact(name: string, value: string): HTMLElement[] {
-  return [h("dt", {}, name), h("dd", {}, value)];
 }
 
 /** From a search's beginning to its last stage's end; the rest is the way there and back. */

@@ -1,6 +1,6 @@
-/** The line under the search box while the index comes: what already works, and what will. */
+/** The line under the search box while index and encoder come: what already works, and what will. */
 
-import type { ProgressEvent, Status } from "../src/pywasm.ts";
+import type { EncoderState, ProgressEvent, Status } from "../src/pywasm.ts";
 import { byId } from "./dom.ts";
 import { bytes, percent } from "./format.ts";
 
@@ -8,6 +8,8 @@ export interface LoadingLine {
   progress: (event: ProgressEvent) => void;
   /** Shows how much of the index is stored on this device. */
   fill: (fill: Status["fill"]) => void;
+  /** Shows how much of the encoder is here; while it comes, that is what the line tells. */
+  encoder: (state: EncoderState) => void;
   hide: () => void;
 }
 
@@ -16,17 +18,34 @@ export function loadingLine(): LoadingLine {
   const bar = byId("loading-bar", HTMLProgressElement);
   const text = byId("loading-text", HTMLElement);
   let filling = false;
+  let encoding = false;
+  let last: Status["fill"] | null = null;
+  const show = (share: number, words: string, resting: boolean): void => {
+    bar.value = share;
+    line.classList.toggle("resting", resting);
+    text.textContent = words;
+  };
+  const showFill = ({ done, total, state }: Status["fill"]): void => {
+    const share = total > 0 ? done / total : 0;
+    show(share, fillText(state, share), state !== "running" && state !== "paused");
+  };
   return {
-    progress({ loaded, total }) {
-      if (filling || !total) return;
+    progress({ status, loaded, total }) {
+      if (filling || encoding || !total || status === "encoder") return;
       bar.value = loaded / total;
       text.textContent = `Opening the index: ${bytes(loaded)} of ${bytes(total)}`;
     },
-    fill({ done, total, state }) {
+    fill(fill) {
       filling = true;
-      bar.value = total > 0 ? done / total : 0;
-      line.classList.toggle("resting", state !== "running" && state !== "paused");
-      text.textContent = fillText(state, total > 0 ? done / total : 0);
+      last = fill;
+      if (!encoding) showFill(fill);
+    },
+    encoder({ state, loaded, total }) {
+      encoding = state === "loading";
+      const share = total > 0 ? loaded / total : 0;
+      if (encoding) show(share, `Words are found already. To find meaning, an encoder is fetched, once: ${bytes(loaded)} of ${bytes(total)}`, false);
+      else if (last) showFill(last);
+      else this.hide();
     },
     hide() {
       line.classList.add("resting");

@@ -3,6 +3,7 @@
 import { open } from "../src/pywasm.ts";
 import { byId, h } from "./dom.ts";
 import { describe } from "./problems.ts";
+import { tuneWanted } from "./encoding.ts";
 import { loadingLine } from "./loading.ts";
 import { SearchPage } from "./page.ts";
 import { themeButton } from "./theme.ts";
@@ -11,7 +12,7 @@ themeButton(byId("theme", HTMLButtonElement));
 const loading = loadingLine();
 
 try {
-  const index = await open(new URL("./", document.baseURI), { onProgress: loading.progress, offline: true });
+  const index = await open(new URL("./", document.baseURI), { onProgress: loading.progress, offline: true, encoder: { tune: tuneWanted() } });
   new SearchPage(index, loading);
 } catch (error) {
   const { title, text } = describe(error);

@@ -2,8 +2,9 @@
 
 import type { Column, Hit, Index, Mode, Results } from "../src/pywasm.ts";
 import { byId, h } from "./dom.ts";
+import { Encoding, savesData } from "./encoding.ts";
 import { Facets } from "./facets.ts";
-import { count, duration, plural } from "./format.ts";
+import { bytes, count, duration, plural } from "./format.ts";
 import { Inspector } from "./inspector.ts";
 import { bindKeys } from "./keyboard.ts";
 import { Latency } from "./latency.ts";
@@ -29,6 +30,7 @@ export class SearchPage {
   readonly #facets: Facets;
   readonly #inspector: Inspector;
   readonly #latency = new Latency();
+  readonly #encoding: Encoding;
   readonly #loading: LoadingLine;
   readonly #base = new URL("./", document.baseURI);
   readonly #input = byId("query", HTMLInputElement);
@@ -44,6 +46,7 @@ export class SearchPage {
   constructor(index: Index, loading: LoadingLine) {
     this.#index = index;
     this.#loading = loading;
+    this.#encoding = new Encoding(index, loading);
     this.#columns = index.site.columns;
     this.#searcher = new Searcher(index, (outcome) => { this.#show(outcome); }, (error) => { this.#fail(error); });
     this.#facets = new Facets(byId("filters", HTMLElement), this.#columns, () => { this.#go({}, "soon"); });
@@ -69,6 +72,7 @@ export class SearchPage {
     byId("facts", HTMLElement).textContent = facts.filter(Boolean).join(" from ");
     byId("licences", HTMLElement).replaceChildren(...site.licences.map(({ of, name, url }) =>
       h("span", { class: "licence" }, `${of}: `, url ? h("a", { href: url }, name) : name)));
+    if (this.#index.encoder) byId("suggestions-hint", HTMLElement).textContent = "Ask one of these, or type your own: words are matched at once, and meaning follows, even where no word is the same.";
     byId("chips", HTMLUListElement).replaceChildren(...site.suggestions.map(({ text }, number) =>
       h("li", {}, h("button", { type: "button", class: "chip", onclick: () => {
         this.#go({ query: text, suggestion: number, like: null }, "now", "push");
@@ -137,7 +141,7 @@ export class SearchPage {
     const idle = isIdle(this.#view);
     byId("clear", HTMLButtonElement).hidden = idle;
     byId("suggestions", HTMLElement).hidden = !idle || this.#index.site.suggestions.length === 0;
-    byId("modes", HTMLElement).hidden = this.#view.suggestion === null;
+    byId("modes", HTMLElement).hidden = idle || (this.#view.suggestion === null && (this.#index.encoder === null || this.#view.like !== null));
     for (const button of byId("modes", HTMLElement).querySelectorAll("button")) {
       button.setAttribute("aria-pressed", String(button.dataset["mode"] === this.#view.mode));
     }
@@ -152,6 +156,7 @@ export class SearchPage {
     } else {
       this.#searcher.soon(this.#view, this.#k);
     }
+    if (!idle) this.#encoding.watch();
   }
 
   #show({ results, milliseconds, final }: Outcome): void {
@@ -163,12 +168,16 @@ export class SearchPage {
       filterBy: (column, value) => { this.#facets.select(column, value); this.#facets.show(this.#view.filters); },
     });
     this.#mark(results);
-    if (!final) return;
+    this.#encoding.watch();
+    if (!final) {
+      this.#summarise(results, milliseconds, this.#index.encoder?.state.state === "loading");
+      return;
+    }
     this.#latency.add(milliseconds);
     this.#inspector.record(results, milliseconds);
     this.#more.hidden = results.hits.length < this.#k || this.#k >= mostResults;
-    this.#summarise(results, milliseconds);
-    this.#notice.replaceChildren(...(results.hits.length === 0 ? [this.#nothingFound()] : []));
+    this.#summarise(results, milliseconds, false);
+    this.#notice.replaceChildren(...(results.note === undefined ? [] : [this.#wordsOnly(results.note)]), ...(results.hits.length === 0 ? [this.#nothingFound()] : []));
   }
 
   /** The first results that are on the page, for whoever measures the visit. */
@@ -180,7 +189,8 @@ export class SearchPage {
     if (results.mode !== "keyword") mark("pywasm:first-vector-result");
   }
 
-  #summarise(results: Results, milliseconds: number): void {
+  /** `more`: these are the words' results, those by meaning will take a while. */
+  #summarise(results: Results, milliseconds: number, more: boolean): void {
     const { like, filters } = this.#view;
     const found = this.#k > pageLength || results.hits.length < this.#k
       ? plural(results.hits.length, "result") : `Best ${count(results.hits.length)} results`;
@@ -190,7 +200,20 @@ export class SearchPage {
     const by = results.mode === "hybrid" ? [words, " and ", meaning] : [results.mode === "vector" ? meaning : words];
     this.#status.replaceChildren(
       like === null ? "" : h("strong", {}, `More like “${this.#titles.get(like) ?? like}”: `),
-      `${found}${among} by `, ...by, h("span", { class: "took" }, ` · ${duration(milliseconds)}`));
+      `${found}${among} by `, ...by, h("span", { class: "took" }, ` · ${duration(milliseconds)}`),
+      more ? h("span", { class: "soon" }, " · meaning follows") : "");
+  }
+
+  /** Why there are no results by meaning, and what helps. */
+  #wordsOnly(note: string): HTMLElement {
+    const spared = savesData() && this.#index.encoder?.state.state === "idle";
+    const size = bytes(this.#index.site.encoder?.compiled?.visit_bytes ?? 0);
+    return h("div", { class: "note", role: "status" },
+      h("p", {}, spared ? `Found by words only: what finds by meaning is ${size}, and this browser asks to save data.` : `Found by words only: the encoder could not be loaded. ${note}`),
+      h("button", { type: "button", class: "inline", onclick: () => {
+        this.#encoding.load();
+        void this.#index.encoder?.load().then(() => { this.#run("now"); }, () => { this.#run("now"); });
+      } }, spared ? `Load it (${size})` : "Try again"));
   }
 
   #nothingFound(): HTMLElement {
@@ -209,7 +232,7 @@ export class SearchPage {
     const { suggestions } = this.#index.site;
     return h("div", { class: "empty" },
       h("h2", {}, query ? `Nothing matches “${query.trim()}”` : "Nothing passes these filters"),
-      h("p", {}, suggestions.length > 0
+      h("p", {}, suggestions.length > 0 && !this.#index.encoder
         ? "Typed words are looked up as they are: try fewer or more general ones, or ask one of the questions by meaning."
         : "Typed words are looked up as they are: try fewer or more general ones."),
       ...hints,

@@ -6,8 +6,9 @@ import { score as formatScore } from "./format.ts";
 import { marked, snippet, underTitle, type Range, type Run } from "./snippet.ts";
 
 const snippetLength = 250;
-/** The constant of reciprocal rank fusion: a rank counts 1 / (60 + rank). */
-const fusionConstant = 60;
+/** As in src/fuse.ts: a rank counts weight / (8 + rank). */
+const fusionConstant = 8;
+const weights = { words: 1, meaning: 1.5 };
 
 export interface ResultActions {
   /** Columns whose values can be filtered by. */
@@ -114,11 +115,11 @@ function details(hit: Hit, title: string, whole: HTMLElement | null, actions: Re
 
 /** How strong a hit is on a scale from 0, for the length of its bar. */
 function strength(hit: Hit, results: Results): number {
-  return results.mode === "hybrid" ? fused(hit.ranks.keyword) + fused(hit.ranks.vector) : Math.max(0, hit.score);
+  return results.mode === "hybrid" ? fused(hit.ranks.keyword, weights.words) + fused(hit.ranks.vector, weights.meaning) : Math.max(0, hit.score);
 }
 
-function fused(rank: number | undefined): number {
-  return rank === undefined ? 0 : 1 / (fusionConstant + rank);
+function fused(rank: number | undefined, weight: number): number {
+  return rank === undefined ? 0 : weight / (fusionConstant + rank);
 }
 
 function scoreColumn(hit: Hit, share: number): HTMLElement {
@@ -126,7 +127,8 @@ function scoreColumn(hit: Hit, share: number): HTMLElement {
   const origin = keyword !== undefined && vector !== undefined ? "both" : vector !== undefined ? "meaning" : "words";
   const bar = h("span", { class: `bar ${origin}`, "aria-hidden": "true" });
   setShare(bar, "--share", share);
-  const words = fused(keyword) / (fused(keyword) + fused(vector));
+  const byWords = fused(keyword, weights.words);
+  const words = byWords / (byWords + fused(vector, weights.meaning));
   setShare(bar, "--words-share", Number.isNaN(words) ? 1 : words);
   const ranks = origin === "both" ? [`words #${keyword}`, `meaning #${vector}`] : [origin];
   return h("div", { class: "score" }, bar,

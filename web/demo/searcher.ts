@@ -62,7 +62,8 @@ export class Searcher {
     const options = { k, signal, onPartial, ...(filter ? { filter } : {}) };
     if (view.suggestion !== null) return this.#index.suggest(view.suggestion, { ...options, mode: view.mode });
     if (view.like !== null) return this.#index.similar(view.like, options);
-    // The last word is still being typed unless a space follows it.
-    return this.#index.search(view.query, { ...options, prefix: !/\s$/.test(view.query) });
+    // The last word is still being typed unless a space follows it. The default mode does without meaning where data is to be saved.
+    const mode = view.mode === "hybrid" || !this.#index.encoder ? {} : { mode: view.mode };
+    return this.#index.search(view.query, { ...options, ...mode, prefix: !/\s$/.test(view.query) });
   }
 }

@@ -18,13 +18,13 @@ const layers = [
   ["resident.ts", "fill.ts", "rows.ts", "searcher.ts", "changes.ts", "compact.ts", "export.ts"],
   ["writer.ts"],
   ["early.ts", "session.ts", "status.ts", "core.ts", "host.ts", "worker.ts"],
-  ["offline.ts", "connection.ts", "client.ts", "pywasm.ts"],
+  ["offline.ts", "connection.ts", "site_encoder.ts", "encoder.ts", "client.ts", "pywasm.ts"],
   ["langchain.ts"],
   ["sw.ts"],
 ];
 // The page's side must not pull in the worker's: it talks to it through protocol.ts. The
 // exceptions are the dynamic imports of `thread: "inline"`.
-const pageSide = ["inference/encoder.ts", "inference/remote.ts", "offline.ts", "connection.ts", "client.ts", "pywasm.ts", "langchain.ts"];
+const pageSide = ["inference/encoder.ts", "inference/remote.ts", "offline.ts", "connection.ts", "site_encoder.ts", "encoder.ts", "client.ts", "pywasm.ts", "langchain.ts"];
 const workerSide = [...layers.slice(6, 10).flat(), "inference/host.ts", "inference/model.ts", "inference/worker.ts"];
 // What is loaded when an index is changed or exported stays out of worker.js: it knows the types only.
 const writerSide = ["writer.ts", "builder.ts", "empty.ts", "changes.ts", "compact.ts", "export.ts"];

@@ -3,18 +3,24 @@ import { existsSync, readFileSync } from "node:fs";
 import { gzipSync } from "node:zlib";
 
 const out = new URL("../../pywasm/_web/", import.meta.url);
-const BUDGET_KB = 80;
+const parts = [
+  { what: "search", budget: 80, files: ["pywasm.js", "worker.js", "engine.wasm"] },
+  { what: "encoder", budget: 150, files: ["encoder.js", "encoder-worker.js", "tuning.js", "tuner-worker.js"] },
+];
+const kilobytes = (bytes) => `${(bytes / 1024).toFixed(1).padStart(7)} KB`;
 
-let total = 0;
-for (const name of ["pywasm.js", "worker.js", "engine.wasm"]) {
-  const file = new URL(name, out);
-  if (!existsSync(file)) {
-    console.log(`${name.padEnd(12)} not built yet`);
-    continue;
+for (const { what, budget, files } of parts) {
+  let total = 0;
+  for (const name of files) {
+    const file = new URL(name, out);
+    if (!existsSync(file)) {
+      console.log(`${name.padEnd(17)} not built yet`);
+      continue;
+    }
+    const bytes = readFileSync(file);
+    const gzip = gzipSync(bytes, { level: 9 }).byteLength;
+    total += gzip;
+    console.log(`${name.padEnd(17)} ${kilobytes(bytes.byteLength)} ${kilobytes(gzip)} gzip`);
   }
-  const bytes = readFileSync(file);
-  const gzip = gzipSync(bytes, { level: 9 }).byteLength;
-  total += gzip;
-  console.log(`${name.padEnd(12)} ${(bytes.byteLength / 1000).toFixed(1).padStart(7)} KB ${(gzip / 1000).toFixed(1).padStart(7)} KB gzip`);
+  console.log(`${what.padEnd(17)} ${" ".repeat(10)} ${kilobytes(total)} gzip (${total > budget * 1024 ? "more than" : "at most"} ${budget})`);
 }
-console.log(`${"search entry".padEnd(12)} ${"".padStart(10)} ${(total / 1000).toFixed(1).padStart(7)} KB gzip (${total > BUDGET_KB * 1000 ? "more than" : "at most"} ${BUDGET_KB})`);

@@ -8,8 +8,9 @@ import { packRows } from "./pack.ts";
 import { readHint } from "./stored.ts";
 import type { Answer, HostEvent, Method, OpenRequest } from "./protocol.ts";
 import { transfer } from "./rpc.ts";
+import type { SiteEncoder } from "./site_encoder.ts";
 import type {
-  CreateOptions, ExportedFile, NewRow, OpenOptions, Query, Results, Row, SearchOptions, Site, Status,
+  CreateOptions, EncoderState, ExportedFile, NewRow, OpenOptions, Query, Results, Row, SearchOptions, Site, Status,
 } from "./types.ts";
 
 /** Indexes of this page by what their worker is started from. */
@@ -34,6 +35,11 @@ interface CallOptions {
   onPartial?: ((results: Results) => void) | undefined;
 }
 
+/** The encoder that a site carries. Its code is loaded with the first typed query, or by a method here. */
+export interface IndexEncoder extends Pick<SiteEncoder, "load" | "tune" | "tuner"> {
+  readonly state: EncoderState;
+}
+
 export class Index {
   /** What the site's builder said of it. */
   site: Site;
@@ -42,6 +48,8 @@ export class Index {
   readonly #options: OpenOptions;
   #connection: Promise<Connection> | null;
   #closed = false;
+  #typing: Promise<SiteEncoder> | null = null;
+  #typed: SiteEncoder | null = null;
 
   private constructor(number: number, request: Request, options: OpenOptions, connection: Promise<Connection>, site: Site) {
     this.#number = number;
@@ -73,17 +81,46 @@ export class Index {
     try {
       const site = await openIn(connection, number, request, options);
       if (options.offline && request.network) void registerOffline(request.name);
-      return new Index(number, request, options, connection, site);
+      const index = new Index(number, request, options, connection, site);
+      // Its few KB, so that the first typed query need not wait for them.
+      if (index.encoder) void index.#loadTyping().catch(() => undefined);
+      return index;
     } catch (error) {
       await release(connection, number);
       throw error;
     }
   }
 
-  /** The k best rows for words, a vector, or both. */
+  /** Null where the site carries none, or the page wants none. */
+  get encoder(): IndexEncoder | null {
+    const { compiled } = this.site.encoder ?? {};
+    if (!compiled || this.#options.encoder === false) return null;
+    return {
+      state: this.#typed?.state ?? { state: "idle", loaded: 0, total: compiled.visit_bytes, error: null },
+      tuner: this.#typed?.tuner ?? null,
+      load: async () => (await this.#loadTyping()).load(),
+      tune: async (mode) => (await this.#loadTyping()).tune(mode),
+    };
+  }
+
+  /** The k best rows for words, a vector, or both. A text alone gets its vector here if the site carries its encoder. */
   async search(query: Query, options: SearchOptions = {}): Promise<Results> {
-    const { signal, onPartial, ...rest } = options;
-    return this.#call("search", [query, rest, onPartial !== undefined], { signal, onPartial });
+    const run = (query: Query, { signal, onPartial, ...rest }: SearchOptions): Promise<Results> =>
+      this.#call("search", [query, rest, onPartial !== undefined], { signal, onPartial });
+    const text = typeof query === "string" ? query : query instanceof Float32Array || query.vector ? null : query.text;
+    if (!text || options.mode === "keyword" || !this.encoder) return run(query, options);
+    const typed = await this.#loadTyping().catch(String);
+    return typeof typed === "string" ? { ...(await run(text, { ...options, mode: "keyword" })), note: typed } : typed.search(text, options, run);
+  }
+
+  #loadTyping(): Promise<SiteEncoder> {
+    return (this.#typing ??= import("./encoder.ts").then(
+      ({ SiteEncoder }) => (this.#typed = new SiteEncoder(new URL(this.#request.name), this.site.encoder!, this.#options)),
+      (error: unknown) => {
+        this.#typing = null;
+        throw error;
+      },
+    ));
   }
 
   /** The rows nearest to row `id`, without it. */
@@ -137,7 +174,7 @@ export class Index {
   }
 
   async status(): Promise<Status> {
-    return this.#call("status", [], {});
+    return { ...(await this.#call<Omit<Status, "encoder">>("status", [], {})), encoder: this.encoder?.state ?? null };
   }
 
   /** Writes inserted and deleted rows into the index itself. It also happens by itself as they grow. */
@@ -153,6 +190,7 @@ export class Index {
   /** Removes everything this browser stores of the index, local changes included, and closes it. */
   async clear(): Promise<void> {
     await this.#call("clear", [], {});
+    if (this.encoder) await (await this.#loadTyping()).clear();
     if (this.#request.network) await forgetOffline(this.#request.name);
     await this.close();
   }
@@ -161,6 +199,7 @@ export class Index {
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
+    this.#typed?.close();
     if (this.#connection) await release(this.#connection, this.#number);
   }
 
@@ -328,8 +367,5 @@ function addresses({ builderUrl, wasmUrl, writerUrl }: OpenOptions): Pick<OpenRe
 }
 
 function coreOptions({ memory, latencyTarget, storage, fill, marks }: OpenOptions): OpenRequest["options"] {
-  return {
-    ...(memory !== undefined && { memory }), ...(latencyTarget !== undefined && { latencyTarget }),
-    ...(storage !== undefined && { storage }), ...(fill !== undefined && { fill }), ...(marks !== undefined && { marks }),
-  };
+  return { memory, latencyTarget, storage, fill, marks } as OpenRequest["options"];
 }

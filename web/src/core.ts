@@ -225,9 +225,14 @@ export class Core {
   async #compare(delivered: ManifestDelivery): Promise<void> {
     if ("error" in delivered || this.#local || this.#closed) return;
     const { manifest } = this.#parse(this.#session.base.engine, delivered.bytes);
-    if (manifest.generation === this.#session.base.manifest.generation) return;
-    this.#available = manifest.generation;
-    await this.#database?.put("next", { generation: manifest.generation, manifest: delivered.bytes });
+    const { generation } = manifest;
+    if (generation === this.#session.base.manifest.generation) {
+      // The same index, told of otherwise (a title, an encoder): for the next open.
+      if (JSON.stringify(manifest) !== JSON.stringify(this.#session.base.manifest)) await this.#database?.put("current", { generation, manifest: delivered.bytes, local: false });
+      return;
+    }
+    this.#available = generation;
+    await this.#database?.put("next", { generation, manifest: delivered.bytes });
     this.#notify({ status: "update", file: "manifest.json", loaded: 0, total: delivered.bytes.byteLength });
   }
 
@@ -319,7 +324,7 @@ export class Core {
     };
   }
 
-  async status(): Promise<Status> {
+  async status(): Promise<Omit<Status, "encoder">> {
     return statusOf(this.#current(), { available: this.#available, local: this.#local, logged: this.#database !== null });
   }
 

@@ -33,6 +33,12 @@ export class PywasmError extends Error {
   readonly offset?: number;
   readonly expected?: string;
 
+  /** Each file of the bundle has a copy of this class: an error of any of them is an instance of all. */
+  static override [Symbol.hasInstance](value: unknown): boolean {
+    return Function.prototype[Symbol.hasInstance].call(this, value)
+      || (this === PywasmError && value instanceof Error && /^(Pywasm|Abort)Error$/.test(value.name) && typeof (value as PywasmError).code === "string");
+  }
+
   constructor(code: ErrorCode, message: string, detail: ErrorDetail & { cause?: unknown } = {}) {
     super(message, detail.cause === undefined ? undefined : { cause: detail.cause });
     // fetch and the DOM name an abort so; code that checks `error.name` keeps working.
@@ -46,9 +52,8 @@ export class PywasmError extends Error {
 
 /** Any thrown value as plain data for the other side; a foreign error keeps its message. */
 export function toPlain(error: unknown): PlainError {
-  // By name: writer.js has a copy of the class.
-  if (error instanceof Error && error.name === "PywasmError") {
-    const { code, message, file, offset, expected } = error as PywasmError;
+  if (error instanceof PywasmError) {
+    const { code, message, file, offset, expected } = error;
     return { code, message, ...(file !== undefined && { file }), ...(offset !== undefined && { offset }), ...(expected !== undefined && { expected }) };
   }
   if (error instanceof Error) {

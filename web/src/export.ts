@@ -9,7 +9,7 @@ import type { ExportedFile } from "./types.ts";
 /** Pages read at a time. */
 const BATCH = 64;
 
-/** manifest.json and the shards. The index must have no changes beside its pages. */
+/** manifest.json and the shards, without bundle and encoder. The index must have no changes beside its pages. */
 export async function exportSite(base: Base, signal: AbortSignal): Promise<ExportedFile[]> {
   const files: ExportedFile[] = [];
   const shards: Manifest["shards"] = [];
@@ -28,7 +28,8 @@ export async function exportSite(base: Base, signal: AbortSignal): Promise<Expor
     shards.push({ file, bytes: (end - first) * PAGE_BYTES, sha256 });
     files.push({ path: file, blob });
   }
-  const text = formatManifest({ ...base.manifest, shards, previous: [], assets: [] }, (data) => base.engine.xxh64(data));
+  const { encoder } = base.manifest;
+  const text = formatManifest({ ...base.manifest, encoder: encoder && { ...encoder, compiled: null }, shards, previous: [], assets: [] }, (data) => base.engine.xxh64(data));
   return [{ path: "manifest.json", blob: new Blob([text], { type: "application/json" }) }, ...files];
 }
 

@@ -1,4 +1,14 @@
 /** pywasm: search over a static site's index, or over one that lives in this browser. */
-export { Index, open } from "./client.ts";
+import type * as Inference from "./inference/encoder.ts";
+
+export { Index, open, type IndexEncoder } from "./client.ts";
 export { PywasmError, type ErrorCode } from "./error.ts";
+export type * from "./inference/types.ts";
+export type { TuningState, TuningStatus } from "./tuning/tuning.ts";
 export type * from "./types.ts";
+
+/** Texts to vectors, by a model that `pywasm compile` wrote or a site carries. Its code is loaded by the first call. */
+export const Encoder = {
+  open: async (...arguments_: Parameters<typeof Inference.Encoder.open>): Promise<Encoder> => (await import("./encoder.ts")).Encoder.open(...arguments_),
+};
+export type Encoder = Inference.Encoder;

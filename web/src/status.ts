@@ -4,7 +4,7 @@ import type { Status } from "./types.ts";
 import { PAGE_BYTES } from "./generated/abi.ts";
 
 /** `logged`: changes are kept in IndexedDB. */
-export async function statusOf(session: Session, { available, local, logged }: Pick<Status, "available" | "local"> & { logged: boolean }): Promise<Status> {
+export async function statusOf(session: Session, { available, local, logged }: Pick<Status, "available" | "local"> & { logged: boolean }): Promise<Omit<Status, "encoder">> {
   const { base, fill, budget, http } = session;
   const info = base.engine.info();
   const store = base.pager.store;

@@ -6,8 +6,8 @@ export type Dtype = "f32" | "f16" | "int8";
 export type Mode = "keyword" | "vector" | "hybrid";
 
 export interface ProgressEvent {
-  /** `open`: the index can be searched; `codes`: what vector search needs; `fill`: the whole index into storage. */
-  status: "open" | "codes" | "fill" | "compact" | "ready" | "update";
+  /** `open`: the index can be searched; `codes`: what vector search needs; `fill`: the whole index into storage; `encoder`: what typed queries need. */
+  status: "open" | "codes" | "fill" | "compact" | "ready" | "update" | "encoder";
   file: string;
   /** Bytes. */
   loaded: number;
@@ -37,6 +37,22 @@ export interface OpenOptions {
   writerUrl?: string | URL;
   /** User Timing marks `pywasm:<stage>`; default false. */
   marks?: boolean;
+  /** How the encoder that the site carries runs; false: typed queries find words only. */
+  encoder?: EncoderSettings | false;
+}
+
+/** Of the site's encoder. */
+export interface EncoderSettings {
+  /** Default: the device's cores less one; 1 where the page is not cross-origin isolated. */
+  threads?: number;
+  /** Default "wasm". */
+  backend?: "wasm" | "webgpu";
+  /** Where encoder-worker.js is; default: beside encoder.js. */
+  workerUrl?: string | URL;
+  /** Make its kernels faster on this device when the page is idle; "auto" (default): not on phones, under Save-Data or with little memory. */
+  tune?: "auto" | "on" | "off";
+  /** Where tuner-worker.js is; default: beside tuning.js. */
+  tunerUrl?: string | URL;
 }
 
 export interface CreateOptions extends OpenOptions {
@@ -65,7 +81,7 @@ export interface SearchOptions {
   /** How many hits; default 10. */
   k?: number;
   filter?: Filter;
-  /** Default: by what is given (both: "hybrid"). */
+  /** Default: "hybrid" for a text where the site carries its encoder, else by what is given. */
   mode?: Mode;
   /** The last word also matches as a prefix (search as you type); default false. */
   prefix?: boolean;
@@ -129,6 +145,8 @@ export interface Results {
   passing: number | null;
   stages: Stage[];
   counters: Counters;
+  /** Why a typed query was answered by words alone although the site carries an encoder. */
+  note?: string;
 }
 
 /** A row to insert. */
@@ -162,7 +180,8 @@ export interface Column {
   max?: number;
 }
 
-export interface Encoder {
+/** What made the vectors of an index. */
+export interface EncoderInfo {
   name: string;
   dim: number;
   pooling: string;
@@ -172,6 +191,31 @@ export interface Encoder {
   max_tokens: number;
   licence: string;
   sha256: string;
+  /** As the site carries it; null: not at all. */
+  compiled?: {
+    /** Path of plan.json in the site. */
+    plan: string;
+    weights: "f32" | "f16" | "int8" | "int4";
+    /** What the first typed query downloads. */
+    visit_bytes: number;
+    /** Least cosine of its vectors and the index's, measured when the site was built. */
+    cosine: number;
+    /** nDCG@10 of its queries, and of the model's in f32, where weights lose some. */
+    ndcg?: number | null;
+    ndcg_f32?: number | null;
+    tuner?: { folder: string } | null;
+  } | null;
+}
+
+/** How far the site's encoder is. */
+export interface EncoderState {
+  /** `idle`: nothing has asked for it yet. */
+  state: "idle" | "loading" | "ready" | "failed";
+  /** Bytes of its weights. */
+  loaded: number;
+  total: number;
+  /** What went wrong; the next search tries again where it was the network. */
+  error: string | null;
 }
 
 export interface Suggestion {
@@ -193,7 +237,7 @@ export interface Site {
   keyword: boolean;
   columns: Column[];
   suggestions: Suggestion[];
-  encoder: Encoder | null;
+  encoder: EncoderInfo | null;
   licences: { name: string; of: string; url: string }[];
   generation: string;
 }
@@ -219,6 +263,8 @@ export interface Status {
   local: boolean;
   /** p95 of the wait for pages of recent searches, ms. */
   waitP95: number;
+  /** Null where the site carries none. */
+  encoder: EncoderState | null;
 }
 
 export interface ExportedFile {

@@ -15,6 +15,8 @@ const PLAN_FILE = "plan.json";
 export class Session {
   readonly name: string;
   readonly licence: string;
+  /** SHA-256 of the weights, configuration and tokenizer that it was compiled from. */
+  readonly source: string;
   readonly #options: EncoderOptions;
   readonly #request: OpenRequest;
   #remote: Promise<Remote>;
@@ -28,6 +30,7 @@ export class Session {
   protected constructor({ remote, request, options, info }: Opened) {
     this.name = info.name;
     this.licence = info.licence;
+    this.source = info.source;
     this.#remote = Promise.resolve(remote);
     this.#request = request;
     this.#options = options;

@@ -93,8 +93,8 @@ export class Model {
   }
 
   get info(): ModelInfo {
-    const { name, licence, encoder } = this.#plan;
-    return { name, licence, dim: encoder.dim, maxTokens: mostTokens(this.#plan) };
+    const { name, licence, source_sha256: source, encoder } = this.#plan;
+    return { name, licence, source, dim: encoder.dim, maxTokens: mostTokens(this.#plan) };
   }
 
   /** Vectors of `texts`, one after the other. */

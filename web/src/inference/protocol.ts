@@ -14,6 +14,8 @@ export interface OpenRequest {
 export interface ModelInfo {
   name: string;
   licence: string;
+  /** SHA-256 of what it was compiled from. */
+  source: string;
   dim: number;
   maxTokens: number;
 }
