@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from pywasm.compile import memory, sizes, weights
 from pywasm.compile.plan_types import check_expr, evaluate
+from pywasm.tools.plan_types import TARGET, typescript
 from pywasm_jit import poly
 
 F32 = npt.NDArray[np.float32]
@@ -126,3 +127,7 @@ def test_sizes_are_written_shortly() -> None:
     assert check_expr(expr) == ["+", 1, ["*", 4, "batch", "seq"]]
     assert evaluate(expr, {"batch": 2, "seq": 3}) == 25
     assert sizes.at_most(sizes.BATCH, sizes.ROWS) and not sizes.at_most(sizes.ROWS, sizes.BATCH)
+
+
+def test_the_types_of_the_browser_are_those_of_the_schema() -> None:
+    assert TARGET.read_text("utf-8") == typescript()
