@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 from pywasm_jit import poly as p
 from pywasm_jit import wasm_binary as w
@@ -37,14 +36,13 @@ from pywasm_jit.ir import (
     Stmt,
     Store,
     Var,
-    loops,
     named_value,
 )
 from pywasm_jit.poly import Poly
+from pywasm_jit.wasm_registers import LANE, Registers
 from pywasm_jit.wasm_values import Address, Locals, Values
 
 _MOST_STATEMENTS = 1 << 14  # the largest kernel here has some thousand
-_LANE = "~"  # in a polynomial: the number of the lane, 0 to 3
 
 
 @dataclass(frozen=True)
@@ -64,17 +62,6 @@ def render(kernels: Sequence[tuple[str, Kernel]], target: WasmTarget) -> bytes:
         except KernelError as error:
             raise KernelError(f"{kernel.name}: {error}") from None
     return w.module(functions, w.MemoryImport(shared=target.shared))
-
-
-@dataclass
-class _Place:
-    """Where a register array lives. vector: four neighbours of the last axis share a local; halves:
-    two locals, as `Values.add_dots` keeps sums of dot products where there is no relaxed dot; lane:
-    declared inside a vector loop, one value an element and lane."""
-
-    how: Literal["scalar", "vector", "halves", "lane"]
-    locals: list[int]
-    versions: list[int] = field(default_factory=list)
 
 
 @dataclass
@@ -105,11 +92,9 @@ class _Function:
         self._env: dict[str, Poly] = {}  # of unrolled loops and lanes
         self._templates: dict[int, Poly | None] = {}  # by identity, as are the next
         self._offsets: dict[int, Poly | None] = {}
-        self._places: dict[str, _Place] = {}
         self._stores: dict[str, int] = {}
         self._versions = 0
-        self._lanes = _lane_registers(kernel)
-        self._dots = set() if target.relaxed else _dot_registers(kernel.body)
+        self._registers = Registers(kernel, self._locals, target.relaxed)
         self._scope = _Scope(None, "")
         self._values = Values(self._locals, target.relaxed)
         # Nodes of a statement's operations by identity: what is used in many places is made once.
@@ -134,7 +119,8 @@ class _Function:
                 case For():
                     self._loop(stmt)
                 case Declare(register):
-                    self._declare(register)
+                    in_lanes = any(LANE in term for at in self._env.values() for term in at)
+                    self._registers.declare(register, in_lanes)
                 case Set(register, index, expr):
                     self._set(register, index, expr)
                 case Store(buffer, index, expr):
@@ -171,12 +157,12 @@ class _Function:
             raise KernelError(f"loop {loop.var} is {loop.mapping}ed and needs constant bounds")
         first, last = begin.get((), 0), end.get((), 0)
         if loop.mapping == "vector":
-            if any(_LANE in term for value in self._env.values() for term in value):
+            if any(LANE in term for value in self._env.values() for term in value):
                 raise KernelError(f"loop {loop.var}: a vector loop inside another")
             if not loop.parallel or (last - first) % 4:
                 raise KernelError(f"loop {loop.var}: a vector loop is parallel, of 4n iterations")
             for i in range(first, last, 4):
-                self._env[loop.var] = p.add(p.name(_LANE), p.constant(i))
+                self._env[loop.var] = p.add(p.name(LANE), p.constant(i))
                 self._body(loop.body)
         else:
             for i in range(first, last):
@@ -241,108 +227,18 @@ class _Function:
 
     # -- registers --------------------------------------------------------------------------
 
-    def _declare(self, register: Register) -> None:
-        size = 1
-        for n in register.shape:
-            size *= n
-        if any(_LANE in term for value in self._env.values() for term in value):
-            place = _Place("lane", [])
-        elif register.name in self._lanes:
-            if register.shape[-1] % 4:
-                raise KernelError(f"register {register.name}: its last axis is not a multiple of 4")
-            halves = register.name in self._dots
-            place = _Place("halves" if halves else "vector", [])
-            size //= 2 if halves else 4
-        else:
-            place = _Place("scalar", [])
-        before = self._places.get(register.name)  # an unrolled body declares it again and again
-        kind = register.value if place.how == "scalar" else "v128"
-        place.locals = before.locals if before else [self._locals.fresh(kind) for _ in range(size)]
-        place.versions = [self._version() for _ in place.locals]
-        self._places[register.name] = place
-
     def _version(self) -> int:
         self._versions += 1
         return self._versions
 
-    def _element(self, register: Register, index: Sequence[Expr]) -> tuple[_Place, int, bool]:
-        """(place, number of the element, whether the index runs over the lanes)"""
-        place = self._places.get(register.name)
-        if place is None:
-            raise KernelError(f"register {register.name} is used outside of its scope")
-        flat, lanes = 0, False
-        for axis, (expr, n) in enumerate(zip(index, register.shape, strict=True)):
-            at = dict(self._poly(expr))
-            if at.get((_LANE,)) == 1 and axis == len(index) - 1:
-                lanes = True
-                del at[(_LANE,)]
-            if set(at) - {()}:
-                raise KernelError(
-                    f"register {register.name} is indexed by a running loop; unroll it"
-                )
-            if not 0 <= at.get((), 0) < n:
-                raise KernelError(f"register {register.name}: index {at.get((), 0)} of {n}")
-            flat = flat * n + at.get((), 0)
-        return place, flat, lanes
-
-    def _get(self, register: Register, index: Sequence[Expr]) -> int:
-        place, flat, lanes = self._element(register, index)
-        if place.how in ("vector", "halves"):
-            vector = self._vector(place, flat // 4)
-            return vector if lanes else self._values.lane(vector, register.value, flat % 4)
-        if lanes:
-            raise KernelError(f"register {register.name} is read by lanes but not set by them")
-        kind = "v128" if place.how == "lane" else register.value
-        return self._values.local(kind, place.locals[flat], place.versions[flat])
-
-    def _vector(self, place: _Place, number: int) -> int:
-        """Elements 4 * number to 4 * number + 3."""
-        if place.how == "halves":
-            return self._values.joined(self._halves(place, number))
-        return self._values.local("v128", place.locals[number], place.versions[number])
-
-    def _halves(self, place: _Place, number: int) -> tuple[int, int]:
-        first, second = (
-            self._values.local("v128", place.locals[at], place.versions[at])
-            for at in (2 * number, 2 * number + 1)
-        )
-        return first, second
-
     def _set(self, register: Register, index: Sequence[Expr], expr: Expr) -> None:
-        place, flat, lanes = self._element(register, index)
-        if place.how == "halves" and lanes:
-            dots = _dots(register, index, expr)
-            if dots:
-                halves = self._halves(place, flat // 4)
-                for a, b in dots:
-                    halves = self._values.add_dots(self._value(a), self._value(b), halves)
-                self._set_halves(place, flat // 4, halves)
-                return
-        node = self._value(expr)
-        if place.how in ("vector", "halves"):
-            number = flat // 4
-            if not lanes:
-                if self._values.kind(node) == "v128":
-                    raise KernelError(f"register {register.name}: every lane sets one element")
-                node = self._values.with_lane(self._vector(place, number), flat % 4, node)
-            if place.how == "halves":
-                self._set_halves(place, number, self._values.halves(node))
-                return
+        at = [self._poly(part) for part in index]
+        dots = self._registers.dots(register, index, expr)
+        if dots:
+            nodes = [(self._value(a), self._value(b)) for a, b in dots]
+            self._registers.add_dots(self._values, register, at, nodes)
         else:
-            number = flat
-            if place.how == "scalar" and self._values.kind(node) == "v128":
-                raise KernelError(f"register {register.name}: every lane sets one element")
-        if place.how != "scalar":
-            node = self._values.splat(node)
-        self._set_vector(place, number, node)
-
-    def _set_halves(self, place: _Place, number: int, halves: tuple[int, int]) -> None:
-        for half, node in enumerate(halves):
-            self._set_vector(place, 2 * number + half, node)
-
-    def _set_vector(self, place: _Place, number: int, node: int) -> None:
-        self._values.set_local(place.locals[number], node)
-        place.versions[number] = self._version()
+            self._registers.set(self._values, register, at, self._value(expr))
 
     # -- values -----------------------------------------------------------------------------
 
@@ -355,7 +251,8 @@ class _Function:
             case Var() | Extent():
                 return self._index_value(self._poly(expr))
             case Get(register, index):
-                return self._get(register, index)
+                at = [self._poly(part) for part in index]
+                return self._registers.get(self._values, register, at)
             case Load(buffer, index):
                 return self._load(buffer, index)
             case Op():
@@ -386,7 +283,7 @@ class _Function:
         return total
 
     def _atom(self, name: str) -> int:
-        if name == _LANE:
+        if name == LANE:
             return self._values.lanes([self._values.constant("i32", lane) for lane in range(4)])
         if name in self._variables:
             return self._values.local("i32", self._variables[name])
@@ -521,8 +418,8 @@ class _Function:
 
     def _load(self, buffer: Buffer, index: Sequence[Expr]) -> int:
         offset = self._offset(buffer, index)
-        stride = offset.pop((_LANE,), 0)
-        if any(_LANE in term for term in offset):
+        stride = offset.pop((LANE,), 0)
+        if any(LANE in term for term in offset):
             raise KernelError(f"{buffer.name}: lanes have no common address")
         if stride in (0, buffer.dtype.bytes):
             address, extra = self._address(buffer, offset)
@@ -549,8 +446,8 @@ class _Function:
     def _store(self, buffer: Buffer, index: Sequence[Expr], expr: Expr) -> None:
         node = self._value(expr)
         offset = self._offset(buffer, index)
-        stride = offset.pop((_LANE,), 0)
-        if any(_LANE in term for term in offset):
+        stride = offset.pop((LANE,), 0)
+        if any(LANE in term for term in offset):
             raise KernelError(f"{buffer.name}: lanes have no common address")
         if stride == 0 and self._values.kind(node) == "v128":
             raise KernelError(f"{buffer.name}: every lane stores one element")
@@ -588,65 +485,3 @@ def _runs(begin: Expr, end: Expr) -> bool:
 
 def _is_opaque(term: p.Term) -> bool:
     return any(name.startswith("#") for name in term)
-
-
-def _dots(register: Register, index: Sequence[Expr], expr: Expr) -> list[tuple[Expr, Expr]]:
-    """[(a, b), ...] where `expr` is the element of the register with dot4(a, b) ... added to it."""
-    found = []
-    while isinstance(expr, Op) and expr.name == "dot4":
-        found.append((expr.args[0], expr.args[1]))
-        expr = expr.args[2]
-    return found if expr == Get(register, tuple(index)) else []
-
-
-def _dot_registers(body: Sequence[Stmt]) -> set[str]:
-    """Registers that sum dot products."""
-    found: set[str] = set()
-    for stmt in body:
-        match stmt:
-            case Set(register, index, expr) if _dots(register, index, expr):
-                found.add(register.name)
-            case For(body=inside) | If(body=inside):
-                found |= _dot_registers(inside)
-    return found
-
-
-def _lane_registers(kernel: Kernel) -> set[str]:
-    """Registers whose last index runs over the lanes of some vector loop."""
-    found: set[str] = set()
-    for loop in loops(kernel.body):
-        if loop.mapping == "vector":
-            _collect(loop.body, loop.var, found)
-    return found
-
-
-def _collect(body: Sequence[Stmt], variable: str, found: set[str]) -> None:
-    for stmt in body:
-        match stmt:
-            case Set(register, index, expr):
-                if index and _mentions(index[-1], variable):
-                    found.add(register.name)
-                _collect_reads(expr, variable, found, set())
-            case Store(_, _, expr):
-                _collect_reads(expr, variable, found, set())
-            case For(body=inside) | If(body=inside):
-                _collect(inside, variable, found)
-
-
-def _collect_reads(expr: Expr, variable: str, found: set[str], seen: set[int]) -> None:
-    match expr:
-        case Get(register, index) if index and _mentions(index[-1], variable):
-            found.add(register.name)
-        case Op(_, args) if id(expr) not in seen:
-            seen.add(id(expr))
-            for arg in args:
-                _collect_reads(arg, variable, found, seen)
-
-
-def _mentions(expr: Expr, variable: str) -> bool:
-    match expr:
-        case Var(name):
-            return name == variable
-        case Op(_, args):
-            return any(_mentions(arg, variable) for arg in args)
-    return False
