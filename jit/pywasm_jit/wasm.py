@@ -39,8 +39,9 @@ from pywasm_jit.ir import (
     named_value,
 )
 from pywasm_jit.poly import Poly
+from pywasm_jit.wasm_emit import Address, Locals
 from pywasm_jit.wasm_registers import LANE, Registers
-from pywasm_jit.wasm_values import Address, Locals, Values
+from pywasm_jit.wasm_values import Values
 
 _MOST_STATEMENTS = 1 << 14  # the largest kernel here has some thousand
 

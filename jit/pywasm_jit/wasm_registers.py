@@ -23,7 +23,8 @@ from pywasm_jit.ir import (
     loops,
 )
 from pywasm_jit.poly import Poly
-from pywasm_jit.wasm_values import Locals, Values
+from pywasm_jit.wasm_emit import Locals
+from pywasm_jit.wasm_values import Values
 
 LANE = "~"  # in a polynomial: the number of the lane, 0 to 3
 

@@ -1,60 +1,17 @@
-"""A straight-line stretch of a kernel as a graph of values, then as Wasm instructions.
+"""A straight-line stretch of a kernel as a graph of values.
 
 Equal values are one node (hash-consing), so that a load that six rows of a register tile use is
-done once. A node used once stays on Wasm's stack; one used more often gets a local. Values that
-are the same in every lane are scalars until a vector needs them.
+done once. Values that are the same in every lane are scalars until a vector needs them.
 """
 
 from __future__ import annotations
 
 import struct
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from pywasm_jit import wasm_binary as w
 from pywasm_jit.ir import KernelError
-
-Kind = Literal["f32", "i32", "v128"]
-TYPES: dict[str, int] = {"f32": w.F32, "i32": w.I32, "v128": w.V128}
-
-
-class Node(NamedTuple):
-    """`attribute` is what else the instruction needs; for a load, how to address it."""
-
-    op: str
-    kind: Kind
-    args: tuple[int, ...] = ()
-    attribute: object = None
-
-
-class Address(NamedTuple):
-    """A pointer local, a constant folded into the instruction, and the buffer's store count."""
-
-    pointer: int
-    offset: int
-    version: int
-
-
-class Locals:
-    """Locals of a function. What is taken may be given back and is then used again, also in a loop
-    before: what must live through a loop (its pointers, registers) is `fresh`.
-    """
-
-    def __init__(self, parameters: int) -> None:
-        self._parameters = parameters
-        self.types: list[int] = []
-        self._free: dict[Kind, list[int]] = {"f32": [], "i32": [], "v128": []}
-
-    def take(self, kind: Kind) -> int:
-        if self._free[kind]:
-            return self._free[kind].pop()
-        return self.fresh(kind)
-
-    def fresh(self, kind: Kind) -> int:
-        self.types.append(TYPES[kind])
-        return self._parameters + len(self.types) - 1
-
-    def give(self, kind: Kind, local: int) -> None:
-        self._free[kind].append(local)
+from pywasm_jit.wasm_emit import Address, Emitter, Kind, Locals, Node, Root
 
 
 class Values:
@@ -66,7 +23,7 @@ class Values:
         self._nodes: list[Node] = []
         self._ids: dict[Node, int] = {}
         self._masks: set[int] = set()
-        self._roots: list[tuple[str, tuple[int, ...], object]] = []
+        self._roots: list[Root] = []
 
     # -- building ---------------------------------------------------------------------------
 
@@ -322,113 +279,9 @@ class Values:
         is_large = self.op("le", "i32", [self._i(0x47800000), magnitude])
         return self.op("or", "i32", [self.op("select", "i32", [is_large, special, half]), sign])
 
-    # -- emitting ---------------------------------------------------------------------------
-
     def emit(self) -> bytes:
         """Instructions for what was set and stored, in that order."""
-        self._uses = [0] * len(self._nodes)
-        for _, args, _ in self._roots:
-            for arg in args:
-                self._count(arg)
-        self._held: dict[int, int] = {}
-        self._code = bytearray()
-        for kind, args, attribute in self._roots:
-            if kind == "set":
-                assert isinstance(attribute, int)
-                self._push(args[0])
-                self._code += w.local_set(attribute)
-            elif kind == "store":
-                self._emit_store(args, attribute)
-            else:
-                self._push(args[0])
-        return bytes(self._code)
-
-    def _count(self, node: int) -> None:
-        self._uses[node] += 1
-        if self._uses[node] == 1:
-            for arg in self._nodes[node].args:
-                self._count(arg)
-
-    def _push(self, node: int) -> None:
-        found = self._nodes[node]
-        self._uses[node] -= 1
-        held = self._held.get(node)
-        if held is not None:
-            self._code += w.local_get(held)
-            if not self._uses[node]:
-                self._locals.give(found.kind, held)
-            return
-        self._instruct(found)
-        if self._uses[node] and found.op not in ("const", "local"):
-            self._held[node] = local = self._locals.take(found.kind)
-            self._code += w.local_tee(local)
-
-    def _instruct(self, node: Node) -> None:
-        code, attribute = self._code, node.attribute
-        match node.op, attribute:
-            case "const", int(bits):
-                if node.kind == "i32":
-                    code += w.i32_const(bits)
-                else:
-                    code += bytes([w.F32_CONST]) + struct.pack("<i", bits)
-            case "vconst", int(bits):
-                code += w.simd(w.V_CONST) + struct.pack("<i", bits) * 4
-            case "local", (int(local), _):
-                code += w.local_get(local)
-            case "load", (str(dtype), Address() as address):
-                self._address(address, node.args)
-                code += bytes([w.LOADS[dtype]]) + w.memarg(address.offset)
-            case "splat load", Address() as address:
-                self._address(address, node.args)
-                code += w.simd(w.V_LOAD32_SPLAT) + w.memarg(address.offset)
-            case "extending load", Address() as address:
-                self._address(address, node.args)
-                code += w.simd(w.V_LOAD8X8_S) + w.memarg(address.offset)
-            case "vload", (str(dtype), Address() as address):
-                self._address(address, node.args)
-                code += _VECTOR_LOADS[dtype][0] + w.memarg(address.offset) + _VECTOR_LOADS[dtype][1]
-            case _:
-                for arg in node.args:
-                    self._push(arg)
-                code += _instruction(node)
-
-    def _address(self, address: Address, extra: tuple[int, ...]) -> None:
-        self._code += w.local_get(address.pointer)
-        for arg in extra:
-            self._push(arg)
-            self._code += bytes([w.I32_ADD])
-
-    def _emit_store(self, args: tuple[int, ...], attribute: object) -> None:
-        assert isinstance(attribute, tuple)
-        dtype, address = attribute
-        self._address(address, args[:-1])
-        self._push(args[-1])
-        if self.kind(args[-1]) != "v128":
-            self._code += bytes([w.STORES[dtype]]) + w.memarg(address.offset)
-        else:
-            before, instruction, after = _VECTOR_STORES[dtype]
-            self._code += before + instruction + w.memarg(address.offset) + after
-
-
-def _instruction(node: Node) -> bytes:
-    match node.op, node.attribute:
-        case "scalar", int(opcode):
-            return bytes([opcode])
-        case "vector", int(opcode):
-            return w.simd(opcode)
-        case "shuffle", bytes(lanes):
-            return w.simd(w.I8X16_SHUFFLE) + lanes
-        case "select", _:
-            return bytes([w.SELECT])
-        case "to_i32", _:
-            return w.TO_I32_SAT
-        case "splat", str(value):
-            return w.simd(w.V_SPLAT[value])
-        case "lane", (str(value), int(lane)):
-            return w.simd(w.V_EXTRACT[value]) + bytes([lane])
-        case "with lane", (str(value), int(lane)):
-            return w.simd(w.V_REPLACE[value]) + bytes([lane])
-    raise KernelError(f"no instruction for {node}")
+        return Emitter(self._nodes, self._locals).emit(self._roots)
 
 
 def _bits(kind: str, number: float) -> int:
@@ -446,34 +299,3 @@ _FIRST = bytes([0, 1, 2, 3, 16, 17, 18, 19, 4, 5, 6, 7, 16, 17, 18, 19])
 _SECOND = bytes([8, 9, 10, 11, 16, 17, 18, 19, 12, 13, 14, 15, 16, 17, 18, 19])
 _EVEN = bytes([0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27])
 _ODD = bytes([4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31])
-
-_WHOLE = (w.simd(w.V_LOAD), b"")
-# dtype -> (instruction, what widens its four elements to 32 bits)
-_VECTOR_LOADS = {
-    "f32": _WHOLE,
-    "i32": _WHOLE,
-    "i8x4": _WHOLE,
-    "f16": (w.simd(w.V_LOAD64_ZERO), w.simd(w.I32X4_EXTEND_LOW_U)),
-    "i8": (w.simd(w.V_LOAD32_ZERO), w.simd(w.I16X8_EXTEND_LOW_S) + w.simd(w.I32X4_EXTEND_LOW_S)),
-    "u8": (w.simd(w.V_LOAD32_ZERO), w.simd(w.I16X8_EXTEND_LOW_U) + w.simd(w.I32X4_EXTEND_LOW_U)),
-}
-_ALL = (b"", w.simd(w.V_STORE), b"")
-
-
-def _masked(mask: int) -> bytes:
-    return w.simd(w.V_CONST) + struct.pack("<i", mask) * 4 + w.simd(w.VECTOR["and", "i32"])
-
-
-# Narrowing takes two vectors: the second is a constant nobody stores.
-_ZERO = w.simd(w.V_CONST) + bytes(16)
-_TO_16 = _ZERO + w.simd(w.I16X8_NARROW_I32X4_U)
-_TO_8 = _masked(0xFF) + _TO_16 + _ZERO + w.simd(w.I8X16_NARROW_I16X8_U)
-# dtype -> (what narrows four values, instruction, the lane that is stored)
-_VECTOR_STORES = {
-    "f32": _ALL,
-    "i32": _ALL,
-    "i8x4": _ALL,
-    "f16": (_TO_16, w.simd(w.V_STORE64_LANE), b"\x00"),
-    "i8": (_TO_8, w.simd(w.V_STORE32_LANE), b"\x00"),
-    "u8": (_TO_8, w.simd(w.V_STORE32_LANE), b"\x00"),
-}
