@@ -12,7 +12,7 @@ reduction), hoisted as far out as its variables allow.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from pywasm_jit import poly as p
 from pywasm_jit import wasm_binary as w
@@ -40,6 +40,7 @@ from pywasm_jit.ir import (
 )
 from pywasm_jit.poly import Poly
 from pywasm_jit.wasm_emit import Address, Locals
+from pywasm_jit.wasm_pointers import Pointers, Scope
 from pywasm_jit.wasm_registers import LANE, Registers
 from pywasm_jit.wasm_values import Values
 
@@ -65,18 +66,6 @@ def render(kernels: Sequence[tuple[str, Kernel]], target: WasmTarget) -> bytes:
     return w.module(functions, w.MemoryImport(shared=target.shared))
 
 
-@dataclass
-class _Scope:
-    """A loop being rendered (or the function): its pointers are set in `prologue`."""
-
-    parent: _Scope | None
-    variable: str
-    prologue: bytearray = field(default_factory=bytearray)
-    code: bytearray = field(default_factory=bytearray)
-    pointers: dict[tuple[str, tuple[tuple[p.Term, int], ...]], int] = field(default_factory=dict)
-    steps: bytearray = field(default_factory=bytearray)
-
-
 class _Function:
     def __init__(self, kernel: Kernel, target: WasmTarget) -> None:
         self._kernel = kernel
@@ -84,19 +73,17 @@ class _Function:
         buffers = kernel.buffers
         if any(buffer.space == "workgroup" for buffer in buffers):
             raise KernelError("workgroup memory is for GPUs")
-        self._addresses = {buffer.name: index for index, buffer in enumerate(buffers)}
-        self._extents = {name: len(buffers) + i for i, name in enumerate(kernel.extents)}
         self._parameters = len(buffers) + len(kernel.extents) + 2
         self._grid = (self._parameters - 2, self._parameters - 1)
         self._locals = Locals(self._parameters)
-        self._variables: dict[str, int] = {}  # of running loops
+        self._pointers = Pointers(kernel, self._locals)
         self._env: dict[str, Poly] = {}  # of unrolled loops and lanes
         self._templates: dict[int, Poly | None] = {}  # by identity, as are the next
         self._offsets: dict[int, Poly | None] = {}
         self._stores: dict[str, int] = {}
         self._versions = 0
         self._registers = Registers(kernel, self._locals, target.relaxed)
-        self._scope = _Scope(None, "")
+        self._scope = Scope(None, "")
         self._values = Values(self._locals, target.relaxed)
         # Nodes of a statement's operations by identity: what is used in many places is made once.
         self._known: dict[int, int] = {}
@@ -183,12 +170,12 @@ class _Function:
         self._flush()
         self._assign(local, loop.begin)
         outside = self._scope
-        self._variables[loop.var] = local
-        self._scope = scope = _Scope(outside, loop.var)
+        self._pointers.variables[loop.var] = local
+        self._scope = scope = Scope(outside, loop.var)
         self._body(loop.body)
         self._flush()
         self._scope = outside
-        del self._variables[loop.var]
+        del self._pointers.variables[loop.var]
         outside.code += scope.prologue + scope.code
 
     def _run(self, loop: For) -> None:
@@ -204,12 +191,12 @@ class _Function:
             self._assign(local, loop.begin)
             self._assign(end, loop.end)
         # The child's pointers start from the variable's first value, which its local holds now.
-        self._variables[loop.var] = local
-        self._scope = scope = _Scope(outside, loop.var)
+        self._pointers.variables[loop.var] = local
+        self._scope = scope = Scope(outside, loop.var)
         self._body(loop.body)
         self._flush()
         self._scope = outside
-        del self._variables[loop.var]
+        del self._pointers.variables[loop.var]
 
         condition = w.local_get(local) + w.local_get(end) + bytes([w.I32_LT_S])
         surely = not grid and _runs(loop.begin, loop.end)
@@ -286,10 +273,9 @@ class _Function:
     def _atom(self, name: str) -> int:
         if name == LANE:
             return self._values.lanes([self._values.constant("i32", lane) for lane in range(4)])
-        if name in self._variables:
-            return self._values.local("i32", self._variables[name])
-        if name in self._extents:
-            return self._values.local("i32", self._extents[name])
+        local = self._pointers.local(name)
+        if local is not None:
+            return self._values.local("i32", local)
         if _is_opaque((name,)):
             return int(name[1:])
         raise KernelError(f"{name} is used outside of its loop")
@@ -377,45 +363,8 @@ class _Function:
         extra = self._index_value(opaque) if opaque else None
         if extra is not None and self._values.kind(extra) == "v128":
             raise KernelError(f"{buffer.name}: lanes have no common address")
-        pointer = self._pointer(self._scope, buffer.name, rest)
+        pointer = self._pointers.find(self._scope, buffer.name, rest)
         return Address(pointer, number, self._stores.get(buffer.name, 0)), extra
-
-    def _pointer(self, scope: _Scope, buffer: str, offset: Poly) -> int:
-        """A local holding the buffer's address + offset, kept by the innermost loop it needs."""
-        while scope.parent is not None and not p.has(offset, scope.variable):
-            scope = scope.parent
-        if not offset:
-            return self._addresses[buffer]
-        key = (buffer, tuple(sorted(offset.items())))
-        if key in scope.pointers:
-            return scope.pointers[key]
-        local = self._locals.fresh("i32")
-        if scope.parent is None:
-            code = w.local_get(self._addresses[buffer]) + self._sum(offset)
-            scope.prologue += code + w.local_set(local)
-        else:
-            slope = p.slope(offset, scope.variable)
-            if slope is None:
-                raise KernelError(f"{buffer}: an index has {scope.variable} squared")
-            base = self._pointer(scope.parent, buffer, p.without(offset, scope.variable))
-            first = p.mul(slope, p.name(scope.variable))
-            scope.prologue += w.local_get(base) + self._sum(first) + w.local_set(local)
-            scope.steps += w.local_get(local) + self._sum(slope) + w.local_set(local)
-        scope.pointers[key] = local
-        return local
-
-    def _sum(self, offset: Poly) -> bytes:
-        """Instructions that add a polynomial to what is on the stack."""
-        code = bytearray()
-        for term, coefficient in sorted(offset.items()):
-            code += w.i32_const(coefficient)
-            for name in term:
-                local = self._variables.get(name, self._extents.get(name))
-                if local is None:
-                    raise KernelError(f"{name} is used outside of its loop")
-                code += w.local_get(local) + bytes([w.I32_MUL])
-            code.append(w.I32_ADD)
-        return bytes(code)
 
     def _load(self, buffer: Buffer, index: Sequence[Expr]) -> int:
         offset = self._offset(buffer, index)
