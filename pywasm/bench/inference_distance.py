@@ -7,7 +7,6 @@ kernel counts the bits that differ.
 
 from __future__ import annotations
 
-import base64
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -25,6 +24,7 @@ from pywasm_jit.wasm import WasmTarget, render
 from .context import Bench
 from .core import Subject, interleave
 from .engines import InPage
+from .inference_device import text
 
 DIM = 384
 ROWS = 20_000
@@ -54,7 +54,7 @@ def distances(context: Bench) -> None:
         for host in hosts.values():
             host.call("start", {"engine": "kernels", "options": {}})
         _load(hosts["pywasm-jit"], recipes.build(recipes.default(name, parameters, "fused")))
-        module = {"number": 0, "wasm": _text(loops), "prepare": [DIM, ROWS], "name": function}
+        module = {"number": 0, "wasm": text(loops), "prepare": [DIM, ROWS], "name": function}
         hosts["pywasm-cpp"].ask("add_other", module)
         _measure(context, case, hosts)
         for host in hosts.values():
@@ -108,7 +108,7 @@ def _load(page: InPage, kernel: Kernel) -> None:
     page.ask("load", {"buffers": buffers, "extents": list(extents.values())})
     code = render([("run", kernel)], WasmTarget(relaxed=True))
     end = evaluate(grid(kernel), extents)
-    page.ask("add", [{"number": 0, "wasm": _text(code), "grid": end}])
+    page.ask("add", [{"number": 0, "wasm": text(code), "grid": end}])
 
 
 def _kind(name: str, dtype: str) -> str:
@@ -116,7 +116,3 @@ def _kind(name: str, dtype: str) -> str:
     if name == "ids":
         return "ids"
     return "f32" if dtype == "f32" else "bytes"
-
-
-def _text(code: bytes) -> str:
-    return base64.b64encode(code).decode()

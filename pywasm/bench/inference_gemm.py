@@ -21,6 +21,7 @@ from pywasm_jit.wasm import WasmTarget, render
 
 from .context import Bench
 from .engines import InPage
+from .inference_device import text
 
 # rows x K x N, c[rows, N] = a[rows, K] b[K, N].
 CASES: dict[str, tuple[int, int, int]] = {
@@ -68,14 +69,14 @@ def modules() -> list[dict[str, Any]]:
         target = WasmTarget(relaxed=numeric == "fused")
         code = render([("run", peak(numeric, _INNER))], target)
         flops = _PEAK_STEPS * _INNER * VECTORS * 4 * 2
-        entries.append({"name": engine, "wasm": _text(code), "flops": flops, "steps": _PEAK_STEPS})
+        entries.append({"name": engine, "wasm": text(code), "flops": flops, "steps": _PEAK_STEPS})
         for case, (rows, inner, columns) in CASES.items():
             recipe = recipes.default("matmul", {"K": inner, "N": columns}, numeric)
             kernel = recipes.build(recipe)
             entries.append(
                 {
                     "name": f"{case} {engine}",
-                    "wasm": _text(render([("run", kernel)], target)),
+                    "wasm": text(render([("run", kernel)], target)),
                     "flops": 2 * rows * inner * columns,
                     "shape": [rows, inner, columns],
                     "grid": evaluate(grid(kernel), {"rows": rows}),
@@ -84,17 +85,13 @@ def modules() -> list[dict[str, Any]]:
     return entries
 
 
-def _text(code: bytes) -> str:
-    return base64.b64encode(code).decode()
-
-
 def _check(engine: InPage, name: str, rows: int, inner: int, columns: int) -> None:
     """The product is right: a kernel that skips work would be fast."""
     random = np.random.default_rng(rows + inner + columns)
     a = random.standard_normal((rows, inner), np.float32)
     b = random.standard_normal((inner, columns), np.float32)
     panels = np.ascontiguousarray(b.reshape(inner, columns // 8, 8).transpose(1, 0, 2))
-    given = {"name": name, "a": _text(a.tobytes()), "b": _text(panels.tobytes())}
+    given = {"name": name, "a": text(a.tobytes()), "b": text(panels.tobytes())}
     answer = engine.ask("product", given)
     found = np.frombuffer(base64.b64decode(answer), np.float32).reshape(rows, columns)
     exact = a.astype(np.float64) @ b.astype(np.float64)

@@ -13,13 +13,19 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
+from pywasm.compile.plan_types import Plan
+
 from .context import Bench
-from .core import Subject, interleave
+from .core import Series, Subject, interleave
+from .inference_device import least_ms, measured
 from .inference_engines import Floats, NativeSentences, PageSentences, Sentences
 from .inference_models import DType, Models
 
 SHAPES = ((1, 16), (1, 64), (1, 128), (1, 256), (8, 128))
-QUICK_SHAPES = ((1, 16), (1, 128), (8, 128))
+QUICK_SHAPES: dict[DType, tuple[tuple[int, int], ...]] = {
+    "f32": ((1, 128), (8, 128)),
+    "int8": ((1, 128),),
+}
 THREADS = (1, 2)
 CLOSE: dict[DType, float] = {"f32": 0.9999, "int8": 0.99}  # cosine to native onnxruntime, f32
 TURN_MS = 60.0  # an engine's part of a round, about
@@ -38,8 +44,13 @@ def names(dtype: DType) -> tuple[str, ...]:
 def latency(context: Bench, dtype: DType) -> None:
     """All shapes on one and on two threads."""
     models = Models(context)
-    shapes = QUICK_SHAPES if context.quick else SHAPES
+    shapes = QUICK_SHAPES[dtype] if context.quick else SHAPES
+    plan = Plan.model_validate_json((models.compiled(dtype) / "plan.json").read_bytes())
     with _engines(context, models, dtype, shapes) as engines:
+        page = context.browser.new_page()
+        page.goto(f"{context.server.url}/bench/")
+        device = measured(page)
+        page.close()
         judge = NativeSentences(models.onnx("f32"), 1)
         for batch, seq in shapes:
             ids = models.ids(batch, seq)
@@ -51,15 +62,17 @@ def latency(context: Bench, dtype: DType) -> None:
                 _check(engine, dtype, expected)
             add = functools.partial(_add, context, dtype, batch, seq)
             for engine in engines:
-                add(engine, [])  # rows in this order
+                series = add(engine, [])  # rows in this order
+                if engine.name.startswith("pywasm"):
+                    series.bound = least_ms(plan, device, batch, seq, engine.threads)
             _measure(engines, add, context.quick)
 
 
 def _add(
     context: Bench, dtype: DType, batch: int, seq: int, engine: Sentences, values: Sequence[float]
-) -> None:
+) -> Series:
     case = case_name(dtype, batch, seq, engine.threads)
-    context.samples.add(case, engine.name, "latency_ms", "ms", values)
+    return context.samples.add(case, engine.name, "latency_ms", "ms", values)
 
 
 def _check(engine: Sentences, dtype: DType, expected: Floats) -> None:
@@ -72,7 +85,7 @@ def _check(engine: Sentences, dtype: DType, expected: Floats) -> None:
 
 
 def _measure(
-    engines: Sequence[Sentences], add: Callable[[Sentences, Sequence[float]], None], quick: bool
+    engines: Sequence[Sentences], add: Callable[[Sentences, Sequence[float]], object], quick: bool
 ) -> None:
     """Rounds until the time is spent."""
     by_label = {f"{engine.name}/{engine.threads}": engine for engine in engines}
@@ -93,7 +106,11 @@ def _measure(
     budget, least = (4e3, 3) if quick else (45e3, 12)
     rounds = int(np.clip(budget / round_ms, least, 60))
     subjects = [subject(label, engine) for label, engine in by_label.items()]
-    interleave(subjects, rounds, lambda label, values: add(by_label[label], values))
+
+    def keep(label: str, values: Sequence[float]) -> None:
+        add(by_label[label], values)
+
+    interleave(subjects, rounds, keep)
 
 
 @contextlib.contextmanager

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from pywasm.encoder import load_tokenizer
+from pywasm.site_tuner import write_tuner
 
 from . import peers
 from .browsers import Browser, Page, PageError, launch
@@ -53,7 +54,14 @@ _OURS = """  const { Encoder } = await import("./pywasm/encoder.js");
   globalThis.more = (batch, seq) => encoder.run({
     ids: new Int32Array(batch * seq).fill(2000), lengths: new Int32Array(batch).fill(seq),
   }, { batch, seq });
-  globalThis.stored = async () => (await encoder.status()).storage.stored;
+  globalThis.tuned = async () => {
+    const { tune } = await import("./pywasm/tuning.js");
+    return new Promise((resolve) => {
+      const onChange = ({ state, reason }) =>
+        ["done", "failed", "off"].includes(state) && resolve(reason ?? state);
+      tune(encoder, { mode: "on", folder: "./tune/", onChange });
+    });
+  };
 """
 _WEB = """  const ort = await import("./onnxruntime-web/ort.wasm.min.mjs");
   ort.env.wasm.numThreads = 1;
@@ -101,6 +109,7 @@ def _site(context: Bench, models: Models, dtype: DType) -> Path:
     site = context.work / f"open-{dtype}"
     shutil.copytree(models.compiled(dtype), site / "encoder")
     shutil.copytree(models.bundle_folder, site / "pywasm")
+    write_tuner(site, "")
     (site / "manifest.json").write_text("{}")  # what `pywasm serve` knows a site by
     (site / "empty.html").write_text(_PAGE.format(title="empty", script=""))
     tokens = load_tokenizer(models.files.tokenizer).encode(QUESTION).ids
@@ -185,4 +194,10 @@ def _peak(context: Bench, case: str, address: str, engine: str) -> None:
             series.note = "first visit, then 1x128 and 8x128; above an empty page"
             time.sleep(2)
             add(case, engine, "resident_mb", "MB", renderers.resident() - empty)
+            if engine == "pywasm":
+                renderers.reset()
+                if (ended := page.evaluate("async () => tuned()", timeout=120)) != "done":
+                    raise RuntimeError(f"{case}: tuning ended: {ended}")
+                series = add(case, engine, "peak_tuning_mb", "MB", renderers.peak() - empty)
+                series.note = "while Pyodide tunes its kernels"
             page.close()

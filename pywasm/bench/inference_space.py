@@ -6,17 +6,15 @@ The tuner is the product's, here in CPython instead of Pyodide; the page only ti
 
 from __future__ import annotations
 
-import base64
 import dataclasses
 import json
 from collections import Counter
-from typing import Any
 
 import numpy as np
 
 from pywasm.compile.plan_types import Plan, PlanKernel, evaluate
 from pywasm_jit import recipes
-from pywasm_jit.device import VECTORS, Device, peak, peak_dot
+from pywasm_jit.device import Device
 from pywasm_jit.interpret import evaluate as value_of
 from pywasm_jit.ir import KernelError, Numeric
 from pywasm_jit.schedule import Step, apply
@@ -28,13 +26,13 @@ from pywasm_jit.wasm import WasmTarget, render
 from .browsers import BrowserError, launch
 from .context import Bench
 from .engines import InPage
+from .inference_device import measured, text
 from .inference_models import DType, Models
 
 SHAPES = ((1, 44), (3, 50))
 BROWSERS = ("firefox", "chromium")
 _FINALISTS = 4
 _TUNERS = 10_000  # numbers of the tuner's own candidates begin here
-_STEPS = 200_000  # of the loops of the peak: a millisecond, fifty ticks of the coarsest clock
 _WIDTH = {"f32": 4, "i32": 4, "i8x4": 4, "f16": 2, "i8": 1, "u8": 1}
 
 
@@ -63,7 +61,7 @@ def choices(context: Bench, models: Models, case: str, dtype: DType) -> None:
             page.goto(f"{context.server.url}/bench/")
             engine = InPage(page, "kernels", [])
             engine.call("start", {"engine": "kernels", "options": {}})
-            device = _device(engine)
+            device = measured(page)
             for batch, seq in SHAPES[:1] if context.quick else SHAPES:
                 context.step(f"{case}: every schedule at {batch}x{seq}, in {name}")
                 _shape(context, case, plan, engine, device, batch, seq, f"{name} {browser.version}")
@@ -115,27 +113,6 @@ def _tasks(plan: Plan, device: Device, batch: int, seq: int) -> list[Task]:
 
 def _numeric(device: Device) -> Numeric:
     return "fused" if device.relaxed and device.fused else "separate"
-
-
-def _device(engine: InPage) -> Device:
-    """Peaks of this browser; the class is as a page would choose it."""
-    fma = render([("run", peak("fused"))], WasmTarget(relaxed=True))
-    relaxed = bool(engine.ask("valid", _text(fma)))
-    found: dict[str, Any] = {"relaxed": relaxed, "fused": relaxed, "threads": 1}
-    flops = _STEPS * 4 * VECTORS * 8
-    for name, kernel, fused in (
-        ("peak_separate", peak("separate"), False),
-        ("peak_fused", peak("fused"), True),
-        ("peak_dot", peak_dot(), relaxed),
-    ):
-        if fused and not relaxed:
-            continue
-        dot = name == "peak_dot"
-        args = [0, 1024, _STEPS, 0, 1] if dot else [0, _STEPS, 0, 1]
-        code = _text(render([("run", kernel)], WasmTarget(relaxed=fused)))
-        argument = {"wasm": code, "args": args, "flops": flops * 4 if dot else flops}
-        found[name] = engine.ask("peak", argument)
-    return Device.parse(found)
 
 
 class _Trial:
@@ -216,9 +193,5 @@ class _Trial:
 
     def _add(self, number: int, module: bytes, end: int) -> None:
         """Load it; one that is wrong is never measured."""
-        schedule = {"number": number, "wasm": _text(module), "grid": end}
+        schedule = {"number": number, "wasm": text(module), "grid": end}
         self._right.update(self._engine.ask("add", [schedule]))
-
-
-def _text(code: bytes) -> str:
-    return base64.b64encode(code).decode()
