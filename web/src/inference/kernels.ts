@@ -1,5 +1,4 @@
 /** The functions of kernel modules in one thread, by the kernel's number in the plan. */
-import type { Barrier } from "./barrier.ts";
 import type { Call } from "./program.ts";
 
 type Kernel = (...args: number[]) => void;
@@ -26,25 +25,22 @@ export class Kernels {
     for (const [number, kernel] of found) this.#functions[number] = kernel;
   }
 
+  /** Runs a part of the call's grid. */
+  perform = ({ kernel, args }: Call, begin: number, end: number): void => {
+    args[args.length - 2] = begin;
+    args[args.length - 1] = end;
+    this.#functions[kernel]!.apply(undefined, args);
+  };
+
   /**
-   * Runs `calls` from number `from` on, together with the other threads. Answers the number of the
-   * next one: fewer than all when `until` (performance.now()) is over, -1 when the flag is up.
-   * `ends`: where to note when each call ended.
+   * Runs all of `calls` from number `from` on, on this thread alone. Answers the number of the next
+   * one: fewer than all when the time `until` (performance.now()) is over. `ends`: where to note
+   * when each call ended.
    */
-  run(calls: readonly Call[], from: number, barrier: Barrier, until: number, ends: Float64Array | null): number {
+  run(calls: readonly Call[], from: number, until: number, ends: Float64Array | null): number {
     for (let number = from; number < calls.length; number++) {
-      const { kernel, args, pieces } = calls[number]!;
-      const run = this.#functions[kernel]!;
-      if (barrier.threads === 1) run.apply(undefined, args);
-      else {
-        const last = pieces.length - 1;
-        for (let piece = barrier.claim(number); piece < last; piece = barrier.claim(number)) {
-          args[args.length - 2] = pieces[piece]!;
-          args[args.length - 1] = pieces[piece + 1]!;
-          run.apply(undefined, args);
-        }
-        if (!barrier.wait(number)) return -1;
-      }
+      const { kernel, args } = calls[number]!;
+      this.#functions[kernel]!.apply(undefined, args);
       const now = performance.now();
       if (ends) ends[number] = now;
       if (now > until) return number + 1;

@@ -6,7 +6,7 @@ import { PywasmError } from "../error.ts";
 import type { Plan } from "../generated/plan.ts";
 import { evaluate, type Symbols } from "./expr.ts";
 
-/** Cells that threads meet at (barrier.ts); the weights begin behind it. */
+/** Cells that threads meet at (crew.ts); the weights begin behind it. */
 export const CONTROL_BYTES = 1024;
 export const PAGE_BYTES = 65536;
 /** All that addresses of 32 bits reach, less a page so that the end has an address too. */

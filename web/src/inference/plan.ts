@@ -4,6 +4,7 @@
  */
 import { PywasmError } from "../error.ts";
 import { PLAN_FORMAT, type Expr, type Plan, type PlanFile } from "../generated/plan.ts";
+import { MOST_STEPS } from "./crew.ts";
 import { exprProblem } from "./expr.ts";
 
 export const PLAN_FILE = "plan.json";
@@ -15,7 +16,6 @@ const WEIGHTS_BYTES = 3.5 * 2 ** 30;
 const SCRATCH_BYTES = 64 << 20;
 /** Arguments that are scratch addresses are marked by bits of an i32 (program.ts). */
 const ARGUMENTS = 31;
-const STEPS = 100_000;
 const ALIGN = 64;
 /** A file beside the plan, never elsewhere. */
 const FILE_NAME = /^[\w-][\w.-]*$/;
@@ -56,7 +56,7 @@ class Checker {
   plan(plan: Plan): void {
     this.#that(plan.format === PLAN_FORMAT, `format ${PLAN_FORMAT} expected, found ${JSON.stringify(plan.format)}`);
     this.#weights(plan);
-    this.#that(plan.kernels.length > 0 && plan.kernels.length <= STEPS, `${plan.kernels.length} kernels`);
+    this.#that(plan.kernels.length > 0 && plan.kernels.length <= MOST_STEPS, `${plan.kernels.length} kernels`);
     plan.kernels.forEach((kernel, index) => {
       const where = `kernels[${index}]`;
       this.#that(typeof kernel.export === "string", `${where} has no export`);
@@ -64,9 +64,9 @@ class Checker {
       this.#that(kernel.scratch.length === kernel.buffers.filter(({ scratch }) => scratch).length, `${where}: as many sizes as scratch buffers expected`);
       for (const numeric of ["fused", "separate"] as const) this.#expr(kernel.variants[numeric].grid, kernel.extents, `${where}.grid`);
     });
-    this.#that(plan.steps.length <= STEPS, `${plan.steps.length} steps`);
+    this.#that(plan.steps.length <= MOST_STEPS, `${plan.steps.length} steps`);
     plan.steps.forEach((step, index) => this.#step(plan, step, `steps[${index}]`));
-    this.#that(plan.slots.length <= STEPS, `${plan.slots.length} slots`);
+    this.#that(plan.slots.length <= MOST_STEPS, `${plan.slots.length} slots`);
     plan.slots.forEach((slot, index) => this.#expr(slot.bytes, plan.symbols, `slots[${index}]`));
     for (const port of [...plan.inputs, ...plan.outputs]) {
       this.#index(port.slot, plan.slots, `${port.name}.slot`);

@@ -1,33 +1,27 @@
 /** The other threads of a session, as thread 0 sees them. Between runs they wait for messages. */
 import { PywasmError } from "../error.ts";
+import { TAGS } from "./crew.ts";
 import type { ThreadMessage, ThreadReply } from "./thread.ts";
 
 /** How long threads may take to start, ms. */
 const START_MS = 10_000;
-/** How long they may take to leave a run that thread 0 has left, ms: a step at most. */
+/** How long they may take to leave a run that has ended, ms: a piece of a step at most. */
 const LEAVE_MS = 3000;
 
-interface Waiting {
-  resolve: () => void;
-  reject: (error: PywasmError) => void;
-}
-
-/** One message goes out to all, one answer comes back from each. */
 export class Pool {
   readonly #workers: Worker[];
-  #waiting: Waiting | null = null;
-  #answers = 0;
+  /** Of each: messages that it has not answered yet. */
+  readonly #open: number[];
+  #settled: ((error: PywasmError | null) => void) | null = null;
   #failure: string | null = null;
-  #ended = false;
   #lost = false;
 
   /** Starts one worker for each of `start`; they have their modules instantiated once it is fulfilled. */
   static async start(start: readonly ThreadMessage[], make: () => Worker): Promise<Pool> {
     const pool = new Pool(start.map(make));
     try {
-      const ready = pool.#all();
-      start.forEach((message, index) => pool.send(index, message));
-      await pool.left(ready, START_MS);
+      start.forEach((message, index) => pool.#ask(index, message));
+      await pool.idle(START_MS);
       return pool;
     } catch (error) {
       pool.end();
@@ -37,68 +31,79 @@ export class Pool {
 
   private constructor(workers: Worker[]) {
     this.#workers = workers;
-    for (const worker of workers) {
-      worker.addEventListener("message", ({ data }: MessageEvent<ThreadReply>) => this.#answer(data.error ?? null));
+    this.#open = workers.map(() => 0);
+    workers.forEach((worker, index) => {
+      worker.addEventListener("message", ({ data }: MessageEvent<ThreadReply>) => this.#answer(index, data.error ?? null));
       worker.addEventListener("error", (event) => {
         event.preventDefault();
-        this.#fail(event.message || "its script could not be loaded");
+        this.#lose(event.message || "its script could not be loaded");
       });
-    }
+    });
   }
 
-  post(message: ThreadMessage): void {
-    for (const worker of this.#workers) worker.postMessage(message);
+  /** True once a thread does not answer any more: it will take no part in runs. */
+  get lost(): boolean {
+    return this.#lost;
+  }
+
+  /** True if a thread is so many runs behind that it could take a new run for the one it is told of. */
+  get behind(): boolean {
+    return Math.max(...this.#open) >= TAGS / 2;
   }
 
   send(index: number, message: ThreadMessage): void {
     this.#workers[index]!.postMessage(message);
   }
 
-  /** True once a thread does not answer any more: the pool is of no use then. */
-  get lost(): boolean {
-    return this.#lost;
+  post(message: ThreadMessage): void {
+    this.#workers.forEach((_, index) => this.send(index, message));
   }
 
-  /** Starts a run in all; fulfilled when all have left it (see `left`). */
-  run(id: number): Promise<void> {
-    const done = this.#all();
-    this.post({ kind: "run", id });
-    return done;
+  /** Has all take part in run number `run` of program `id`, as soon as they hear of it. */
+  run(run: number, id: number): void {
+    this.#workers.forEach((_, index) => this.#ask(index, { kind: "run", run, id }));
   }
 
-  /** Waits for `done` as long as threads that are alive can take. */
-  async left(done: Promise<void>, patience = LEAVE_MS): Promise<void> {
-    const late = setTimeout(() => this.#fail(`no answer within ${patience / 1000} s`), patience);
-    await done.finally(() => clearTimeout(late));
+  /** Fulfilled when no thread is in a run; rejected if one has failed since the last time, or does not answer. */
+  async idle(patience = LEAVE_MS): Promise<void> {
+    const late = setTimeout(() => this.#lose(`no answer within ${patience / 1000} s`), patience);
+    try {
+      await new Promise<void>((resolve, reject) => {
+        this.#settled = (error) => (error ? reject(error) : resolve());
+        this.#settle();
+      });
+    } finally {
+      clearTimeout(late);
+      this.#failure = null;
+    }
   }
 
   end(): void {
-    this.#ended = true;
+    this.#settled = null;
     for (const worker of this.#workers) worker.terminate();
   }
 
-  #all(): Promise<void> {
-    this.#answers = 0;
-    this.#failure = null;
-    const done = new Promise<void>((resolve, reject) => (this.#waiting = { resolve, reject }));
-    done.catch(() => undefined);  // thread 0 may be in the middle of its part
-    return done;
+  #ask(index: number, message: ThreadMessage): void {
+    this.#open[index]!++;
+    this.send(index, message);
   }
 
-  #answer(error: string | null): void {
+  #answer(index: number, error: string | null): void {
+    this.#open[index]!--;
     this.#failure ??= error;
-    if (++this.#answers < this.#workers.length) return;
-    const waiting = this.#waiting;
-    this.#waiting = null;
-    if (this.#failure === null) waiting?.resolve();
-    else waiting?.reject(new PywasmError("worker", `a thread of the encoder failed: ${this.#failure}`));
+    this.#settle();
   }
 
-  /** A thread is lost: there will be no answer from it. */
-  #fail(reason: string): void {
-    if (this.#ended) return;
+  #lose(reason: string): void {
     this.#lost = true;
-    this.#waiting?.reject(new PywasmError("worker", `a thread of the encoder failed: ${reason}`));
-    this.#waiting = null;
+    this.#failure ??= reason;
+    this.#settle();
+  }
+
+  #settle(): void {
+    if (!this.#lost && this.#open.some((count) => count > 0)) return;
+    const failure = this.#failure === null ? null : new PywasmError("worker", `a thread of the encoder failed: ${this.#failure}`);
+    this.#settled?.(failure);
+    this.#settled = null;
   }
 }

@@ -1,5 +1,5 @@
 /** A thread of the pool: does its part of every step of the runs that thread 0 starts. */
-import { Barrier, controlOf } from "./barrier.ts";
+import { Crew } from "./crew.ts";
 import { Kernels, type KernelNames } from "./kernels.ts";
 import { callsOf, type Call, type Program } from "./program.ts";
 
@@ -7,7 +7,7 @@ export type ThreadMessage =
   | { kind: "start"; memory: WebAssembly.Memory; module: WebAssembly.Module; names: KernelNames; threads: number }
   | { kind: "program"; id: number; program: Program; scratch: number }
   | { kind: "forget"; id: number }
-  | { kind: "run"; id: number }
+  | { kind: "run"; run: number; id: number }
   | { kind: "adopt"; module: WebAssembly.Module; names: KernelNames };
 
 /** To `start` and to every `run`. */
@@ -27,15 +27,24 @@ export function isThreadStart(message: unknown): message is ThreadMessage {
 export function threadOf(channel: Channel): (message: ThreadMessage) => void {
   const programs = new Map<number, Call[]>();
   let kernels: Kernels;
-  let barrier: Barrier;
+  let memory: WebAssembly.Memory;
+  let threads = 1;
 
   const reply = (work: () => void): void => {
     try {
       work();
       channel.postMessage({} satisfies ThreadReply);
     } catch (error) {
-      barrier?.raise();
       channel.postMessage({ error: String(error) } satisfies ThreadReply);
+    }
+  };
+
+  const run = (crew: Crew): void => {
+    try {
+      crew.work(kernels.perform);
+    } catch (error) {
+      crew.fail();
+      throw error;
     }
   };
 
@@ -43,19 +52,19 @@ export function threadOf(channel: Channel): (message: ThreadMessage) => void {
     switch (message.kind) {
       case "start":
         reply(() => {
-          kernels = new Kernels(message.memory);
+          ({ memory, threads } = message);
+          kernels = new Kernels(memory);
           kernels.adopt(message.module, message.names);
-          barrier = new Barrier(controlOf(message.memory), message.threads);
         });
         break;
       case "program":
-        programs.set(message.id, callsOf(message.program, message.scratch, barrier.threads));
+        programs.set(message.id, callsOf(message.program, message.scratch, threads));
         break;
       case "forget":
         programs.delete(message.id);
         break;
       case "run":
-        reply(() => void kernels.run(programs.get(message.id)!, 0, barrier, Infinity, null));
+        reply(() => run(new Crew(memory, message.run, programs.get(message.id)!)));
         break;
       case "adopt":
         kernels.adopt(message.module, message.names);  // thread 0 has done the same without an error

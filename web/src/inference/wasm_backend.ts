@@ -2,7 +2,7 @@
 import { PywasmError, throwIfAborted } from "../error.ts";
 import type { Plan, Port } from "../generated/plan.ts";
 import type { Adoption, Backend, RunOptions, Tensor, Tensors } from "./backend.ts";
-import { Barrier, controlOf } from "./barrier.ts";
+import { Crew } from "./crew.ts";
 import { evaluate, type Symbols } from "./expr.ts";
 import { Kernels, type KernelNames } from "./kernels.ts";
 import { layOut, megabytes, PAGE_BYTES, WEIGHTS_ADDRESS, type Layout } from "./layout.ts";
@@ -48,10 +48,12 @@ export class WasmBackend implements Backend {
   readonly #grids: Plan["kernels"][number]["variants"]["fused"]["grid"][];
   readonly #prepared = new Map<string, Prepared>();
   readonly #adopted = new Map<number, string>();
-  #barrier = new Barrier(new Int32Array(0), 1);
   #pool: Pool | null = null;
   #threads = 1;
   #lastId = 0;
+  #lastRun = 0;
+  /** When messages want to be looked at again. */
+  #until = 0;
 
   /** Allocates the memory; fails with code "memory" where the browser has not got so much. */
   constructor(setup: WasmSetup) {
@@ -78,12 +80,12 @@ export class WasmBackend implements Backend {
     this.#pool = await Pool.start(start, spawn).catch(() => null);
     if (!this.#pool) return;
     this.#threads = threads;
-    this.#barrier = new Barrier(controlOf(this.#memory), threads);
   }
 
   async run(symbols: Symbols, inputs: Tensors, { signal, steps = null }: RunOptions = {}): Promise<Tensors> {
     throwIfAborted(signal);
     const { plan } = this.#setup;
+    if (this.#pool?.lost) this.#alone();
     const { id, layout, calls } = this.#prepare(symbols);
     this.#grow(layout.bytes);
     for (const port of plan.inputs) this.#write(port, layout, symbols, inputs[port.name]);
@@ -122,28 +124,57 @@ export class WasmBackend implements Backend {
   }
 
   async #execute(id: number, calls: readonly Call[], signal: AbortSignal | undefined, ends: Float64Array | null): Promise<void> {
-    const barrier = this.#barrier;
-    const others = this.#pool?.run(id);
+    // After a pause there can't be anything that waits.
+    const now = performance.now();
+    if (now > this.#until + SLICE_MS) this.#until = now + SLICE_MS;
+    await this.#breathe(signal);
     try {
-      for (let next = 0; next >= 0 && next < calls.length;) {
-        next = this.#kernels.run(calls, next, barrier, performance.now() + SLICE_MS, ends);
-        if (next < 0 || next === calls.length) break;
-        await breathe();
-        throwIfAborted(signal);
+      if (this.#pool) await this.#together(this.#pool, id, calls, signal, ends);
+      else {
+        for (let next = 0; next < calls.length;) {
+          next = this.#kernels.run(calls, next, this.#until, ends);
+          if (next < calls.length) await this.#breathe(signal);
+        }
       }
     } catch (error) {
-      barrier.raise();
       throw error instanceof WebAssembly.RuntimeError ? new PywasmError("worker", `a kernel failed: ${error.message}`, { cause: error }) : error;
-    } finally {
-      if (others) await this.#pool!.left(others).finally(() => (this.#pool!.lost ? this.#alone() : barrier.reset()));
     }
+  }
+
+  async #together(pool: Pool, id: number, calls: readonly Call[], signal: AbortSignal | undefined, ends: Float64Array | null): Promise<void> {
+    const run = ++this.#lastRun;
+    const crew = new Crew(this.#memory, run, calls);
+    crew.open();
+    pool.run(run, id);
+    try {
+      while (!crew.work(this.#kernels.perform, this.#until, ends)) await this.#breathe(signal);
+    } catch (error) {
+      crew.fail();
+      await pool.idle().catch(() => undefined);
+      throw error;
+    }
+    if (crew.failed || pool.behind) await pool.idle();
+  }
+
+  /** Lets messages that have come in be handled, if it is time to. */
+  async #breathe(signal: AbortSignal | undefined): Promise<void> {
+    if (performance.now() < this.#until) return;
+    await new Promise<void>((resolve) => {
+      const { port1, port2 } = new MessageChannel();
+      port1.onmessage = () => {
+        port1.close();
+        resolve();
+      };
+      port2.postMessage(null);
+    });
+    this.#until = performance.now() + SLICE_MS;
+    throwIfAborted(signal);
   }
 
   /** A thread is gone: this one goes on without any. */
   #alone(): void {
     this.close();
     this.#threads = 1;
-    this.#barrier = new Barrier(new Int32Array(0), 1);
     this.#prepared.clear();
   }
 
@@ -230,16 +261,4 @@ function allocate(bytes: number, shared: boolean, plan: Plan): WebAssembly.Memor
 
 function noMemory(bytes: number, { name, weights }: Plan, cause: unknown): PywasmError {
   return new PywasmError("memory", `${name} needs ${megabytes(bytes)} of memory (${megabytes(weights.bytes)} of it for weights), which the browser did not give`, { cause });
-}
-
-/** Lets the messages that have come in be handled. */
-function breathe(): Promise<void> {
-  return new Promise((resolve) => {
-    const { port1, port2 } = new MessageChannel();
-    port1.onmessage = () => {
-      port1.close();
-      resolve();
-    };
-    port2.postMessage(null);
-  });
 }
