@@ -34,7 +34,10 @@ def run(
                 made = (op.word[ids] + op.position[:seq]).astype(dtype)
                 made = made if op.norm is None else fused.normalise(made, op.norm)
             case fused.Linear():
-                made = values[op.x] @ op.weight.astype(dtype, copy=False)
+                x = values[op.x]
+                # As one matrix: numpy would multiply text by text.
+                made = x.reshape(-1, x.shape[-1]) @ op.weight.astype(dtype, copy=False)
+                made = made.reshape(*x.shape[:-1], -1)
                 made = made if op.bias is None else made + op.bias
                 if op.activation:
                     made = fused.ACTIVATIONS[op.activation](made)
