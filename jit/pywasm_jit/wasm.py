@@ -1,4 +1,7 @@
-"""Kernels to a WebAssembly module: loops, addresses and registers; values are wasm_values.py.
+"""Kernels to a WebAssembly module: statements, loops, indexes and addresses.
+
+The rest: wasm_registers.py, wasm_pointers.py, wasm_values.py (what a stretch without loops
+computes, as a graph), wasm_emit.py (its instructions), wasm_binary.py (bytes).
 
 Calling convention: a kernel is an exported function of i32 arguments, in this order: the byte
 address of every buffer (scratch too), every extent, grid_begin, grid_end. Addresses are multiples
