@@ -150,7 +150,7 @@ def _check_inputs(graph: Graph) -> None:
             f"{', '.join(fusion.INPUTS[1:])}"
         )
     for value in graph.inputs:
-        if len(value.shape) != 2:
+        if len(value.shape) not in (0, 2):  # 0: not said
             raise UserError(f"{graph.where}: input {value.name} is no [batch, sequence]")
 
 

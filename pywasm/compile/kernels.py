@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Any, get_args
+from typing import get_args
 
-from pywasm.compile import sizes
 from pywasm.compile.lower import Call, Parameters
 from pywasm.compile.plan_types import KernelBuffer, Numeric, PlanKernel, Recipe, Variant
 from pywasm.errors import UserError
 from pywasm_jit import gpu, ir, recipes, wasm
+from pywasm_jit.sizes import expr_json, grid
 from pywasm_jit.wgsl import Shader
 
 NUMERICS: tuple[Numeric, ...] = get_args(Numeric)
@@ -62,7 +62,8 @@ class Kernels:
             scratch=scratch,
             variants={
                 numeric: Variant(
-                    recipe=Recipe.model_validate(made[numeric]), grid=grid(built[numeric])
+                    recipe=Recipe.model_validate(made[numeric]),
+                    grid=expr_json(grid(built[numeric])),
                 )
                 for numeric in NUMERICS
             },
@@ -77,19 +78,11 @@ class Kernels:
         return gpu.shaders(kernel.variants["fused"].recipe.model_dump() for kernel in self.kernels)
 
 
-def grid(kernel: ir.Kernel) -> Any:
-    """Iterations that threads share, as an expression of the kernel's extents."""
-    for loop in ir.loops(kernel.body):
-        if loop.mapping == "grid":
-            return sizes.from_ir(loop.end)
-    raise ir.KernelError(f"{kernel.name} has no grid loop")
-
-
 def _buffer(buffer: ir.Buffer) -> KernelBuffer:
     return KernelBuffer(
         name=buffer.name,
         dtype=buffer.dtype.name,
-        shape=[sizes.from_ir(size) for size in buffer.shape],
+        shape=[expr_json(size) for size in buffer.shape],
         access=buffer.access,
         scratch=buffer.space == "scratch",
     )

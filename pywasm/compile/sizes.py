@@ -5,15 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from pywasm.compile.plan_types import Expr
-from pywasm_jit import ir, poly
+from pywasm_jit import poly
 from pywasm_jit.poly import Poly
 
 ONE = poly.constant(1)
 BATCH = poly.name("batch")
 SEQ = poly.name("seq")
 ROWS = poly.mul(BATCH, SEQ)
-
-_OPERATORS = {"add": "+", "sub": "-", "mul": "*", "quo": "quo", "min": "min", "max": "max"}
 
 
 def number(value: int) -> Poly:
@@ -40,15 +38,3 @@ def at_most(a: Poly, b: Poly) -> bool:
         b.get(term, 0) - a.get(term, 0) for term in ((), ("batch",), ("seq",), ("batch", "seq"))
     )
     return min(c + x + y + xy, x + xy, y + xy, xy) >= 0
-
-
-def from_ir(expr: ir.Expr) -> Expr:
-    """An expression of a kernel's extents, such as the end of its grid loop."""
-    match expr:
-        case ir.Int(value):
-            return value
-        case ir.Extent(name):
-            return name
-        case ir.Op(name, args) if name in _OPERATORS:
-            return [_OPERATORS[name], *(from_ir(arg) for arg in args)]
-    raise ValueError(f"{expr!r} is no expression of extents")
