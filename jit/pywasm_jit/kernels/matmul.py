@@ -86,8 +86,9 @@ def _default(schedule: Schedule, parameters: Parameters) -> None:
     if parameters.get("weights", "f32") == "f16":
         schedule.bind("panel", "grid").vectorise("widen_column")
     else:
-        # Whole tiles; 0.4 MB of `a` with K = 1536; and enough pairs for many threads.
-        share(schedule, 66 if fused else 65)
+        # Whole tiles; and what is read of `a` for every panel, 0.4 MB at most, stays in L2.
+        tiles = 22 if parameters["K"] <= 768 else 11
+        share(schedule, tiles * 6 if fused else tiles * 6 // 5 * 5)
     # 12 accumulators + 2 of b + 1 of a are the 15 vector registers that an engine leaves; a
     # product that waits for its addition needs one more.
     if fused:

@@ -118,7 +118,7 @@ def matmul_i8(
 
 def _default(schedule: Schedule, parameters: Parameters) -> None:
     fused = schedule.kernel().numeric == "fused"
-    share(schedule, 66 if fused else 64)
+    share(schedule, 132 if fused else 128)
     if fused:
         unroll = 2 if parameters["K"] % 8 == 0 else 1
         tile_rows(schedule, 6, (4, 3, 2), unroll, back=2, whole=(5,))
