@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
@@ -145,34 +146,19 @@ def test_short_runs_are_repeated_and_every_round_is_kept_but_the_first() -> None
 
 
 def test_least_time_is_the_arithmetic_at_the_peak() -> None:
-    def kernel(family: str) -> dict[str, Any]:
-        recipe = {"kernel": family, "parameters": {}, "numeric": "fused", "steps": []}
-        return {"fused": {"recipe": recipe, "grid": 1}, "separate": {"recipe": recipe, "grid": 1}}
+    def kernel(family: str) -> SimpleNamespace:
+        recipe = SimpleNamespace(kernel=family)
+        return SimpleNamespace(variants={"fused": SimpleNamespace(recipe=recipe)})
 
-    plan = Plan.model_construct(
-        kernels=[_construct(kernel("matmul")), _construct(kernel("matmul_i8"))],
-        steps=[_step(0, ["*", "batch", "seq"]), _step(1, ["*", "seq", 2])],
+    steps = [(0, ["*", "batch", "seq"]), (1, ["*", "seq", 2])]
+    plan = SimpleNamespace(
+        kernels=[kernel("matmul"), kernel("matmul_i8")],
+        steps=[SimpleNamespace(kernel=number, flops=flops) for number, flops in steps],
     )
     device = Device(relaxed=True, fused=True, peak_fused=1e-6, peak_dot=4e-6)
     # 30 operations at 1000 a second, and 20 at 4000.
-    assert least_ms(plan, device, 3, 10, 1) == pytest.approx(30 + 5)
-    assert least_ms(plan, device, 3, 10, 2) == pytest.approx(17.5)
-
-
-def _construct(variants: dict[str, Any]) -> Any:
-    from pywasm.compile.plan_types import PlanKernel, Recipe, Variant
-
-    made = {
-        name: Variant.model_construct(recipe=Recipe.model_construct(**value["recipe"]), grid=1)
-        for name, value in variants.items()
-    }
-    return PlanKernel.model_construct(variants=made)
-
-
-def _step(kernel: int, flops: Any) -> Any:
-    from pywasm.compile.plan_types import Step
-
-    return Step.model_construct(kernel=kernel, flops=flops)
+    assert least_ms(cast(Plan, plan), device, 3, 10, 1) == pytest.approx(30 + 5)
+    assert least_ms(cast(Plan, plan), device, 3, 10, 2) == pytest.approx(17.5)
 
 
 class OneRenderer:

@@ -87,7 +87,9 @@ def run(
         with _running(options, samples, console) as bench:
             about["browsers"] = {"chromium": bench.browser.version}
             given = context(bench)
+            about["case_seconds"] = {}
             for case in cases:
+                begun = time.monotonic()
                 try:
                     case.run(given)
                 except Exception as error:
@@ -96,6 +98,7 @@ def run(
                     console.print(f"[red]{', '.join(case.names)}:[/red] {reason}", highlight=False)
                     if os.environ.get("PYWASM_BENCH_TRACE"):
                         console.print_exception()
+                about["case_seconds"][case.names[0]] = round(time.monotonic() - begun)
     except KeyboardInterrupt:
         console.print("stopped; what was measured is kept", style="yellow")
         samples.failures.append(("all", "stopped"))
