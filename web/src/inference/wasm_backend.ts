@@ -153,7 +153,9 @@ export class WasmBackend implements Backend {
       await pool.idle().catch(() => undefined);
       throw error;
     }
-    if (crew.failed || pool.behind) await pool.idle();
+    if (crew.failed) await pool.idle();
+    // Who does not even answer now is done without from the next run on.
+    else if (pool.behind) await pool.idle().catch(() => undefined);
   }
 
   /** Lets messages that have come in be handled, if it is time to. */
