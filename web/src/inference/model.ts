@@ -21,6 +21,7 @@ import { loadWeights } from "./weights.ts";
 
 /** Tokens of one run, with padding: more gain nothing and take more memory. */
 const ROWS = 512;
+/** Kernels are tuned for runs of so many tokens, times a power of two: the next visit's runs count the same. */
 const TUNED_TOKENS = 32;
 /** The most threads that are started by themselves. */
 const THREADS = 16;
@@ -37,8 +38,8 @@ export class Model {
   readonly #opening: Stage[];
   readonly #storage: EncoderStatus["storage"];
   #last: EncoderStatus["last"] = null;
-  /** Of the last run; before the first, of a typed question. */
-  #shape: Symbols;
+  /** Of the last run; before the first, as of a typed question. */
+  #tokensRun = TUNED_TOKENS;
   /** Fulfilled when the runs asked for so far are over. */
   #queue: Promise<unknown> = Promise.resolve();
 
@@ -88,7 +89,6 @@ export class Model {
     this.#rows = options.rows ?? ROWS;
     this.#marks = options.marks === true;
     this.#opening = opening;
-    this.#shape = { batch: 1, seq: Math.min(TUNED_TOKENS, mostTokens(plan)) };
     this.#storage = storage;
   }
 
@@ -147,10 +147,13 @@ export class Model {
     return this.#alone(async () => this.#backend.adopt(adoption));
   }
 
-  /** What there is to tune, on the shape of the last run; on a GPU nothing. */
+  /** What there is to tune, for runs of about as many tokens as the last; on a GPU nothing. */
   tuneWork(): TuneWork {
     const { backend, numeric, threads } = this.#backend.status();
-    return { tasks: backend === "wasm" ? tasksOf(this.#plan, numeric, this.#shape) : [], compiler: this.#plan.compiler, shared: threads > 1 };
+    let seq = TUNED_TOKENS;
+    while (seq < this.#tokensRun) seq *= 2;
+    const shape = { batch: 1, seq: Math.min(seq, mostTokens(this.#plan)) };
+    return { tasks: backend === "wasm" ? tasksOf(this.#plan, numeric, shape) : [], compiler: this.#plan.compiler, shared: threads > 1 };
   }
 
   status(): EncoderStatus {
@@ -172,7 +175,7 @@ export class Model {
   }
 
   async #run({ symbols, inputs }: ReturnType<typeof inputsOf>, signal: AbortSignal): Promise<Float32Array> {
-    this.#shape = symbols;
+    this.#tokensRun = symbols["batch"]! * symbols["seq"]!;
     const outputs = await this.#alone(() => this.#backend.run(symbols, inputs, { signal }));
     return outputs[this.#plan.outputs[0]!.name] as Float32Array;
   }
