@@ -9,10 +9,11 @@ const tuneKey = "pywasm:tune";
 const lookEvery = 120;
 
 export function tuneWanted(): NonNullable<EncoderSettings["tune"]> {
-  return remembered(tuneKey) === "off" ? "off" : "auto";
+  const chosen = remembered(tuneKey);
+  return chosen === "on" || chosen === "off" ? chosen : "auto";
 }
 
-export function rememberTune(mode: "auto" | "off"): void {
+export function rememberTune(mode: "on" | "off"): void {
   remember(tuneKey, mode);
 }
 

@@ -25,9 +25,9 @@ export class EncoderPart {
     if (!index.site.encoder?.compiled?.tuner) return;
     this.#switch.checked = tuneWanted() !== "off";
     this.#switch.addEventListener("change", () => {
-      const on = this.#switch.checked;
-      rememberTune(on ? "auto" : "off");
-      void index.encoder?.tune(on ? "on" : "off").catch(() => undefined).then(() => this.refresh());
+      const mode = this.#switch.checked ? "on" : "off";
+      rememberTune(mode);
+      void index.encoder?.tune(mode).catch(() => undefined).then(() => this.refresh());
     });
     this.root.append(this.#tuning, h("p", { class: "switch" }, this.#switch, h("label", { for: "tune" }, "Tune it for this device when idle")));
   }
@@ -62,6 +62,7 @@ export class EncoderPart {
   }
 
   #showTuning(status: TuningStatus | null): void {
+    if (document.activeElement !== this.#switch) this.#switch.checked = tuneWanted() !== "off" && status?.state !== "off";
     if (!status || status.state === "off") {
       this.#tuning.replaceChildren(h("dl", { class: "facts" }, ...fact("Tuning", status?.reason ?? "off")));
       return;

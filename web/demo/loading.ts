@@ -43,7 +43,7 @@ export function loadingLine(): LoadingLine {
     encoder({ state, loaded, total }) {
       encoding = state === "loading";
       const share = total > 0 ? loaded / total : 0;
-      if (encoding) show(share, `Words are found already. To find meaning, an encoder is fetched, once: ${bytes(loaded)} of ${bytes(total)}`, false);
+      if (encoding) show(share, `Fetching what finds by meaning, once: ${bytes(loaded)} of ${bytes(total)}`, false);
       else if (last) showFill(last);
       else this.hide();
     },
