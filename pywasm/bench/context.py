@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import functools
 import shutil
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,12 @@ class Bench:
     def url(self, path: str) -> str:
         """Address of a file below `work`."""
         return f"{self.server.url}/work/{path}"
+
+    def failed(self, what: str, error: Exception) -> None:
+        """Report it, and go on."""
+        reason = "".join(traceback.format_exception_only(error)).strip()
+        self.samples.failures.append((what, reason))
+        self.console.print(f"[red]{what}:[/red] {reason}", highlight=False)
 
 
 @dataclasses.dataclass

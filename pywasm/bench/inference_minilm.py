@@ -21,11 +21,8 @@ from .inference_device import least_ms, measured
 from .inference_engines import Floats, NativeSentences, PageSentences, Sentences
 from .inference_models import DType, Models
 
-SHAPES = ((1, 16), (1, 64), (1, 128), (1, 256), (8, 128))
-QUICK_SHAPES: dict[DType, tuple[tuple[int, int], ...]] = {
-    "f32": ((1, 128), (8, 128)),
-    "int8": ((1, 128),),
-}
+Shape = tuple[int, int]  # batch, tokens
+SHAPES: tuple[Shape, ...] = ((1, 16), (1, 64), (1, 128), (1, 256), (8, 128))
 THREADS = (1, 2)
 CLOSE: dict[DType, float] = {"f32": 0.9999, "int8": 0.99}  # cosine to native onnxruntime, f32
 TURN_MS = 60.0  # an engine's part of a round, about
@@ -36,42 +33,46 @@ def case_name(dtype: DType, batch: int, seq: int, threads: int) -> str:
     return f"minilm-{dtype}-{batch}x{seq}-t{threads}"
 
 
-def names(dtype: DType) -> tuple[str, ...]:
-    """The cases of a dtype."""
-    return tuple(case_name(dtype, *shape, t) for t in THREADS for shape in SHAPES)
+def names(dtype: DType, shape: Shape) -> tuple[str, ...]:
+    """The cases that are measured together."""
+    return tuple(case_name(dtype, *shape, threads) for threads in THREADS)
 
 
-def latency(context: Bench, dtype: DType) -> None:
-    """All shapes on one and on two threads."""
+def latency(context: Bench, dtype: DType, shape: Shape) -> None:
+    """On one and on two threads."""
     models = Models(context)
-    shapes = QUICK_SHAPES[dtype] if context.quick else SHAPES
     plan = Plan.model_validate_json((models.compiled(dtype) / "plan.json").read_bytes())
-    with _engines(context, models, dtype, shapes) as engines:
+    ids = models.ids(*shape)
+    judge = NativeSentences(models.onnx("f32"), 1)
+    judge.prepare(ids)
+    expected = judge.embed()
+    with _engines(context, models, dtype, shape) as loaded:
         page = context.browser.new_page()
         page.goto(f"{context.server.url}/bench/")
         device = measured(page)
         page.close()
-        judge = NativeSentences(models.onnx("f32"), 1)
-        for batch, seq in shapes:
-            ids = models.ids(batch, seq)
-            judge.prepare(ids)
-            expected = judge.embed()
-            context.step(f"minilm-{dtype}-{batch}x{seq}: {len(engines)} engines in turns")
-            for engine in engines:
+        engines = []
+        for engine in loaded:
+            case = case_name(dtype, *shape, engine.threads)
+            context.step(f"{case}: checking {engine.name}")
+            try:
                 engine.prepare(ids)
                 _check(engine, dtype, expected)
-            add = functools.partial(_add, context, dtype, batch, seq)
-            for engine in engines:
-                series = add(engine, [])  # rows in this order
-                if engine.name.startswith("pywasm"):
-                    series.bound = least_ms(plan, device, batch, seq, engine.threads)
-            _measure(engines, add, context.quick)
+            except RuntimeError as error:
+                context.failed(f"{case} {engine.name}", error)
+                continue
+            engines.append(engine)
+            series = _add(context, dtype, shape, engine, [])  # rows in this order
+            if engine.name.startswith("pywasm"):
+                series.bound = least_ms(plan, device, *shape, engine.threads)
+        context.step(f"{names(dtype, shape)[0][:-3]}: {len(engines)} engines in turns")
+        _measure(engines, functools.partial(_add, context, dtype, shape), context.quick)
 
 
 def _add(
-    context: Bench, dtype: DType, batch: int, seq: int, engine: Sentences, values: Sequence[float]
+    context: Bench, dtype: DType, shape: Shape, engine: Sentences, values: Sequence[float]
 ) -> Series:
-    case = case_name(dtype, batch, seq, engine.threads)
+    case = case_name(dtype, *shape, engine.threads)
     return context.samples.add(case, engine.name, "latency_ms", "ms", values)
 
 
@@ -115,7 +116,7 @@ def _measure(
 
 @contextlib.contextmanager
 def _engines(
-    context: Bench, models: Models, dtype: DType, shapes: Sequence[tuple[int, int]]
+    context: Bench, models: Models, dtype: DType, shape: Shape
 ) -> Iterator[list[Sentences]]:
     """Every engine with its model loaded."""
     with contextlib.ExitStack() as stack:
@@ -139,13 +140,14 @@ def _engines(
             web = in_page("onnxruntime-web", "onnxruntime-web", threads, False)
             web.start(model=models.url(models.onnx(dtype)))
             if dtype == "f32":
-                files = {f"{b}x{s}": models.url(models.tflite(b, s)) for b, s in shapes}
-                in_page("litert", "litert", threads, True).start(models=files)
+                file = models.url(models.tflite(*shape))
+                in_page("litert", "litert", threads, True).start(model=file)
         yield engines
 
 
 def _ours(models: Models, dtype: DType, in_page: Callable[..., PageSentences]) -> None:
     """With kernels tuned here on each shape, and with those that ship."""
-    for name, more in (("pywasm", models.tuning), ("pywasm-default", {})):
+    tuning = models.tuning
+    for name, more in (("pywasm", tuning), ("pywasm-default", {})):
         engine = in_page("encoder", name, on_page=True)
         engine.start(**models.session(dtype, engine.threads), **more)

@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import os
 import time
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
@@ -30,7 +29,7 @@ C = TypeVar("C", bound=Bench)
 @dataclasses.dataclass(frozen=True)
 class Case(Generic[C]):
     """One or more cases of result.json that are measured together, and about how long they take
-    on two cores: seconds in full, full with peers, quick.
+    on two cores: seconds in full, full with peers, quick (0: only if it is named).
     """
 
     names: tuple[str, ...]
@@ -93,9 +92,7 @@ def run(
                 try:
                     case.run(given)
                 except Exception as error:
-                    reason = "".join(traceback.format_exception_only(error)).strip()
-                    samples.failures.append((", ".join(case.names), reason))
-                    console.print(f"[red]{', '.join(case.names)}:[/red] {reason}", highlight=False)
+                    bench.failed(", ".join(case.names), error)
                     if os.environ.get("PYWASM_BENCH_TRACE"):
                         console.print_exception()
                 about["case_seconds"][case.names[0]] = round(time.monotonic() - begun)
