@@ -14,8 +14,10 @@ export interface Device {
 
 /** Of one step of device.py's loops: 4 rounds of 12 vectors. */
 const FLOPS = { peak_fused: 4 * 12 * 8, peak_separate: 4 * 12 * 8, peak_dot: 4 * 12 * 32 } as const;
+/** A round takes a millisecond or two, since a page's clock may tick in tenths of one; the first ones are in V8's slow tier. */
 const STEPS = 4000;
-const ROUNDS = 12;
+const CALLS = 48;
+const ROUNDS = 8;
 
 export function probe(python: PythonTuner): Device {
   const relaxed = hasRelaxedSimd();
@@ -29,10 +31,10 @@ export function probe(python: PythonTuner): Device {
     let best = Infinity;
     for (let round = 0; round < ROUNDS; round++) {
       const from = performance.now();
-      run(...args);
+      for (let call = 0; call < CALLS; call++) run(...args);
       best = Math.min(best, performance.now() - from);
     }
-    device[name] = (FLOPS[name] * STEPS) / best / 1e6;
+    device[name] = (FLOPS[name] * STEPS * CALLS) / best / 1e6;
     if (name === "peak_fused") device.fused = roundsOnce(memory, run);
   }
   return device;
