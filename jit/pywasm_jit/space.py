@@ -56,10 +56,11 @@ def tile_cost(rows: int, tile: int, tails: Sequence[int], unroll: int, vectors: 
     return cycles
 
 
-def _tails(tile: int) -> list[tuple[int, ...]]:
-    """How the rows that no whole tile takes are divided."""
-    halves = tuple(size for size in (4, 2) if size < tile)
-    return [halves, (3,)] if tile > 3 else [halves]
+def _rests(tile: int) -> list[tuple[tuple[int, ...], int, tuple[int, ...]]]:
+    """How rows that no whole tile takes are divided: `split`'s tails, back and whole."""
+    tails = tuple(size for size in (4, 3, 2) if size < tile)
+    plain = (tails, 0, ())
+    return [plain, (tails, 2, (5,))] if tile == 6 else [plain]
 
 
 def _matmul(
@@ -76,14 +77,14 @@ def _matmul(
     for tile in range(1, 7):
         if 2 * tile + 2 + 1 + spare > REGISTERS or (tile > rows and tile > 1):
             continue
-        for tails in _tails(tile):
+        for rest in _rests(tile):
             for unroll in (1, 2, 4, 8):
                 if depth % unroll:
                     continue
                 for block in _blocks(rows, depth, device):
-                    steps = _steps(naive, tile, tails, unroll, block)
+                    steps = _steps(naive, tile, rest, unroll, block)
                     if steps is not None:
-                        cost = tile_cost(min(rows, block), tile, tails, unroll)
+                        cost = tile_cost(min(rows, block), tile, rest[0], unroll)
                         ranked.append((cost * -(-rows // block), steps))
     ranked.sort(key=lambda item: item[0])
     return [steps for _, steps in ranked]
@@ -100,12 +101,17 @@ def _blocks(rows: int, depth: int, device: Device) -> list[int]:
 
 
 def _steps(
-    naive: Kernel, tile: int, tails: tuple[int, ...], unroll: int, block: int
+    naive: Kernel,
+    tile: int,
+    rest: tuple[tuple[int, ...], int, tuple[int, ...]],
+    unroll: int,
+    block: int,
 ) -> list[Step] | None:
     schedule = Schedule(naive)
     try:
         share(schedule, block)
-        tile_rows(schedule, tile, tails, unroll)
+        tails, back, whole = rest
+        tile_rows(schedule, tile, tails, unroll, back, whole)
     except KernelError:
         return None
     return schedule.steps
