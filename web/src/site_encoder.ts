@@ -106,13 +106,20 @@ export class SiteEncoder {
     void this.#opening?.then((encoder) => encoder.close(), () => undefined);
   }
 
+  /** Where the bundle is on another origin, so is encoder-worker.js. */
+  #besideWorker(): URL | undefined {
+    const { workerUrl } = this.#options;
+    const worker = workerUrl === undefined ? null : new URL(workerUrl, location.href);
+    return worker && worker.origin !== location.origin ? new URL("encoder-worker.js", worker) : undefined;
+  }
+
   get #folder(): URL {
     return new URL("./", new URL(this.#compiled.plan, this.#site));
   }
 
   async #open(): Promise<Encoder> {
     const { onProgress, storage, thread, marks, encoder: settings } = this.#options;
-    const { threads, backend, workerUrl } = settings || {};
+    const { threads, backend, workerUrl = this.#besideWorker() } = settings || {};
     const total = this.#compiled.visit_bytes;
     this.#state = { state: "loading", loaded: 0, total, error: null };
     try {

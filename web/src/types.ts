@@ -47,7 +47,7 @@ export interface EncoderSettings {
   threads?: number;
   /** Default "wasm". */
   backend?: "wasm" | "webgpu";
-  /** Where encoder-worker.js is; default: beside encoder.js. */
+  /** Where encoder-worker.js is; default: beside encoder.js, or beside the index's workerUrl if that is of another origin. */
   workerUrl?: string | URL;
   /** Make its kernels faster on this device when the page is idle; "auto" (default): not on phones, under Save-Data or with little memory. */
   tune?: "auto" | "on" | "off";
