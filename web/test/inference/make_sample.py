@@ -19,11 +19,10 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[3]
 sys.path[:0] = [str(ROOT / "jit"), str(ROOT)]
 
+from pywasm.compile.plan_types import Plan  # noqa: E402
 from pywasm_jit.builder import Builder  # noqa: E402
 from pywasm_jit.ir import F32, I32, For, Kernel, Numeric, op  # noqa: E402
 from pywasm_jit.wasm import WasmTarget, render  # noqa: E402
-
-from pywasm.compile.plan_types import Plan  # noqa: E402
 
 OUTPUT = Path(__file__).parent / "sample"
 WIDTH, VOCABULARY, TOKENS = 8, 12, 16
@@ -114,37 +113,39 @@ def tokenizer() -> bytes:
         for i, token in enumerate(special)
     ]
     template = [{"SpecialToken": {"id": token, "type_id": 0}} for token in ("[CLS]", "[SEP]")]
-    return json.dumps({
-        "version": "1.0",
-        "truncation": None,
-        "padding": None,
-        "added_tokens": added,
-        "normalizer": {
-            "type": "BertNormalizer",
-            "clean_text": True,
-            "handle_chinese_chars": True,
-            "strip_accents": None,
-            "lowercase": True,
-        },
-        "pre_tokenizer": {"type": "BertPreTokenizer"},
-        "post_processor": {
-            "type": "TemplateProcessing",
-            "single": [template[0], {"Sequence": {"id": "A", "type_id": 0}}, template[1]],
-            "pair": [],
-            "special_tokens": {
-                token: {"id": token, "ids": [special.index(token)], "tokens": [token]}
-                for token in ("[CLS]", "[SEP]")
+    return json.dumps(
+        {
+            "version": "1.0",
+            "truncation": None,
+            "padding": None,
+            "added_tokens": added,
+            "normalizer": {
+                "type": "BertNormalizer",
+                "clean_text": True,
+                "handle_chinese_chars": True,
+                "strip_accents": None,
+                "lowercase": True,
             },
-        },
-        "decoder": {"type": "WordPiece", "prefix": "##", "cleanup": True},
-        "model": {
-            "type": "WordPiece",
-            "unk_token": "[UNK]",
-            "continuing_subword_prefix": "##",
-            "max_input_chars_per_word": 100,
-            "vocab": {token: i for i, token in enumerate(special + WORDS)},
-        },
-    }).encode()
+            "pre_tokenizer": {"type": "BertPreTokenizer"},
+            "post_processor": {
+                "type": "TemplateProcessing",
+                "single": [template[0], {"Sequence": {"id": "A", "type_id": 0}}, template[1]],
+                "pair": [],
+                "special_tokens": {
+                    token: {"id": token, "ids": [special.index(token)], "tokens": [token]}
+                    for token in ("[CLS]", "[SEP]")
+                },
+            },
+            "decoder": {"type": "WordPiece", "prefix": "##", "cleanup": True},
+            "model": {
+                "type": "WordPiece",
+                "unk_token": "[UNK]",
+                "continuing_subword_prefix": "##",
+                "max_input_chars_per_word": 100,
+                "vocab": {token: i for i, token in enumerate(special + WORDS)},
+            },
+        }
+    ).encode()
 
 
 def floats(count: int, seed: int) -> bytes:
