@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from client import Client
 from host import Host
+from sites import QUESTION_ANSWER
 
 from pywasm.bench.browsers import Browser
 
@@ -54,16 +55,23 @@ def expose(file: Path, opened: str, exposed: str) -> None:
     file.write_text(source.replace(opened, exposed), "utf-8")
 
 
+def understands(client: Client) -> None:
+    """A question that shares no word with its answer: the encoder's worker was found and started."""
+    client.page.wait_for("globalThis.index !== undefined")
+    found = client.search("a folder which is gone when I am done with it", mode="vector", k=5)
+    assert QUESTION_ANSWER in [hit["title"] for hit in found["hits"]]
+
+
 def takes_changes(client: Client) -> None:
     """Inserts a row and compacts: what only builder.wasm and writer.js can do."""
     client.page.wait_for("globalThis.index !== undefined")
     dim = client.page.evaluate("() => index.site.dim")
-    assert client.ids("quokka") == []
+    assert client.ids("quokka", mode="keyword") == []
     client.insert([{"id": "new", "vector": np.eye(dim)[0], "text": "a quokka"}])
-    assert client.ids("quokka") == ["new"]
+    assert client.ids("quokka", mode="keyword") == ["new"]
     client.call("compact")
     assert client.status()["local"]
-    assert client.ids("quokka") == ["new"]
+    assert client.ids("quokka", mode="keyword") == ["new"]
 
 
 def npm(folder: Path, *arguments: str) -> None:
@@ -121,6 +129,7 @@ def test_cross_origin(
     finds(client)
     assert other.requests(r"worker\.js") and other.requests(r"engine\.wasm")
     assert not other.requests(r"writer\.js") and not other.requests(r"builder\.wasm")
+    understands(client)
     takes_changes(client)
     assert other.requests(r"writer\.js") and other.requests(r"builder\.wasm")
 
@@ -142,6 +151,7 @@ def test_strict_policy(
     client = tab(chromium, host)
     client.load("/strict.html")
     finds(client)
+    understands(client)
     takes_changes(client)
 
 
@@ -154,6 +164,7 @@ def test_vite(chromium: Browser, serve: Serve, docs_site: Path, tab: Tab) -> Non
     client = tab(chromium, serve(folder / "dist"))
     client.load("/index.html")
     finds(client)
+    understands(client)
     takes_changes(client)
 
 
@@ -168,4 +179,5 @@ def test_next(chromium: Browser, serve: Serve, docs_site: Path, tab: Tab) -> Non
     client = tab(chromium, serve(folder / "out"))
     client.load("/index.html")
     finds(client)
+    understands(client)
     takes_changes(client)

@@ -18,8 +18,10 @@ export default function Search({ site }) {
   useEffect(() => {
     if (!index) return;
     const running = new AbortController();
-    index.search(query, { k: 10, prefix: true, signal: running.signal }).then(
-      (results) => setHits(results.hits),
+    const show = (results) => setHits(results.hits);
+    // What the words find is shown at once, what the meaning finds as soon as the encoder has read the question.
+    index.search(query, { k: 10, prefix: true, signal: running.signal, onPartial: show }).then(
+      show,
       (error) => { if (error.name !== "AbortError") console.error(error); },
     );
     return () => running.abort();
