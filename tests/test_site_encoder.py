@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import write_documents
 
 from pywasm import site_encoder
 from pywasm.build import BuildOptions, build_site
@@ -21,6 +20,7 @@ from pywasm.progress import Reporter
 from pywasm.site_tuner import write_tuner
 from pywasm.sources import SourceOptions
 from pywasm.verify import verify_site
+from tests.conftest import write_documents
 
 
 def test_the_site_encodes_as_the_index_was_built(built_site: Path, encoder: Encoder) -> None:
