@@ -52,9 +52,9 @@ def latency(context: Bench, dtype: DType, shape: Shape) -> None:
         device = measured(page)
         page.close()
         engines = []
+        context.step(f"{names(dtype, shape)[0][:-3]}: tuning and checking {len(loaded)} engines")
         for engine in loaded:
             case = case_name(dtype, *shape, engine.threads)
-            context.step(f"{case}: checking {engine.name}")
             try:
                 engine.prepare(ids)
                 _check(engine, dtype, expected)
