@@ -21,17 +21,23 @@ _LOADED = re.compile(
     rb"(?<=/)(worker\.js|engine\.wasm|encoder\.js|encoder-worker\.js|tuning\.js|tuner-worker\.js)"
     rb"(?=[\"'`])"
 )
+_ENCODER_HINT = re.compile(r"\s*<link [^>]*pywasm/encoder[^>]*>")
 _LOADERS = {_PAGE, "pywasm.js", "encoder.js", "tuning.js"}
 
 
 def copy_bundle(
-    site: Path, title: str, language: str, previous: Manifest | None, notes: Notes
+    site: Path,
+    title: str,
+    language: str,
+    encoder: bool,
+    previous: Manifest | None,
+    notes: Notes,
 ) -> list[FileInfo]:
     """Copies what changed and removes what only the build before had. Files by name.
 
     Workers, engine and encoder are named with a hash of their content (`worker.js?v=...`), so that
     a host may have browsers keep them without asking again. A page that somebody put in the place
-    of ours stays.
+    of ours stays. `encoder`: whether the site carries one, whose code its page then asks for early.
     """
     recorded = {asset.file: asset.sha256 for asset in previous.assets} if previous else {}
     assets = []
@@ -41,7 +47,7 @@ def copy_bundle(
         data = _content(name)
         file = target.relative_to(site).as_posix()
         if name == _PAGE:
-            data = _page(data, title, language)
+            data = _page(data, title, language, encoder)
             if target.is_file() and not _is_ours(target, recorded.get(_PAGE)):
                 notes.warn(f"{target}: a page of your own; left as it is")
                 data = target.read_bytes()
@@ -81,9 +87,11 @@ def _with_version(match: re.Match[bytes]) -> bytes:
     return f"{name}?v={digest[:VERSION_DIGITS]}".encode()
 
 
-def _page(template: bytes, title: str, language: str) -> bytes:
+def _page(template: bytes, title: str, language: str, encoder: bool) -> bytes:
     """The template with the site's title and language where it has them."""
     text = template.decode("utf-8")
+    if not encoder:
+        text = _ENCODER_HINT.sub("", text)
     escaped = html.escape(title)
     text = re.sub(r"<title>.*?</title>", lambda _: f"<title>{escaped}</title>", text, count=1)
     heading = f'<span id="title">{escaped}</span>'

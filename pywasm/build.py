@@ -235,7 +235,7 @@ def _write(
         )
     assets = []
     if options.bundle:
-        assets = copy_bundle(site, title, options.language, previous, notes)
+        assets = copy_bundle(site, title, options.language, compiled is not None, previous, notes)
     tuner = None
     if compiled is not None and options.tune and (options.bundle or options.pyodide_url):
         tuner = write_tuner(site, options.pyodide_url)

@@ -109,13 +109,17 @@ export class Index {
       this.#call("search", [query, rest, onPartial !== undefined], { signal, onPartial });
     const text = typeof query === "string" ? query : query instanceof Float32Array || query.vector ? null : query.text;
     if (!text || options.mode === "keyword" || !this.encoder) return run(query, options);
+    // Words need not wait for the encoder's code.
+    const { onPartial, ...plain } = options;
+    const words = onPartial && options.mode !== "vector" ? run(text, { ...plain, mode: "keyword" }) : null;
+    words?.catch(() => undefined);
     const typed = await this.#loadTyping().catch(String);
-    return typeof typed === "string" ? { ...(await run(text, { ...options, mode: "keyword" })), note: typed } : typed.search(text, options, run);
+    return typeof typed === "string" ? { ...(await (words ?? run(text, { ...plain, mode: "keyword" }))), note: typed } : typed.search(text, options, run, words);
   }
 
   #loadTyping(): Promise<SiteEncoder> {
     return (this.#typing ??= import("./encoder.ts").then(
-      ({ SiteEncoder }) => (this.#typed = new SiteEncoder(new URL(this.#request.name), this.site.encoder!, this.#options)),
+      ({ SiteEncoder }) => (this.#typed = new SiteEncoder(new URL(this.#request.name), this.site.encoder!, this.#options, (signal) => this.#call("hold", [], { signal }))),
       (error: unknown) => {
         this.#typing = null;
         throw error;

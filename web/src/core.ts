@@ -328,6 +328,11 @@ export class Core {
     return statusOf(this.#current(), { available: this.#available, local: this.#local, logged: this.#database !== null });
   }
 
+  /** Keeps what goes on in the background waiting until the signal, as a search does: something else needs the line. */
+  hold(signal: AbortSignal): Promise<void> {
+    return this.#searching(() => new Promise((resolve) => signal.addEventListener("abort", () => resolve())));
+  }
+
   setMemory(memory: "auto" | number): void {
     this.#current().budget.set(memory);
   }

@@ -90,6 +90,7 @@ function invoke(core: Core, method: Method, args: unknown[], signal: AbortSignal
     case "delete": return core.delete(a[0]!, signal);
     case "get": return core.get(a[0]!, a[1]!, signal);
     case "rowsFrom": return core.rowsFrom(a[0]!, a[1]!, a[2]!, signal);
+    case "hold": return core.hold(signal);
     case "status": return core.status();
     case "setMemory": return Promise.resolve(core.setMemory(a[0]!));
     case "compact": return core.compact(signal);

@@ -32,7 +32,7 @@ export type HostEvent =
   | { kind: "partial"; call: number; results: Results };
 
 export type Method =
-  | "search" | "similar" | "suggest" | "insert" | "delete" | "get" | "rowsFrom" | "status" | "setMemory" | "compact"
+  | "search" | "similar" | "suggest" | "insert" | "delete" | "get" | "rowsFrom" | "hold" | "status" | "setMemory" | "compact"
   | "export" | "clear";
 
 /** The worker's side. `index` and `call` are numbers the page's side gives. */

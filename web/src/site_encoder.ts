@@ -10,6 +10,10 @@ export type Run = (query: Query, options: SearchOptions) => Promise<Results>;
 type Compiled = NonNullable<EncoderInfo["compiled"]>;
 type TuneMode = "auto" | "on" | "off";
 
+/** What the line is needed for once the encoder is here, a search by its vector, comes within so many ms. */
+const SETTLE_MS = 300;
+/** Tuning begins so long after a search, ms: its own pages, and those of the index, come first. */
+const TUNE_AFTER_MS = 2000;
 /** After a failure of the network the next search tries again, but not before so many ms. */
 const RETRY_MS = 5000;
 
@@ -23,15 +27,22 @@ export class SiteEncoder {
   #failure: { error: PywasmError; at: number } | null = null;
   #last: { text: string; vector: Float32Array } | null = null;
   #tuner: Tuner | null = null;
+  readonly #hold: (signal: AbortSignal) => Promise<void>;
+  #holding: AbortController | null = null;
   #tuned = false;
+  #timer: ReturnType<typeof setTimeout> | undefined;
   #closed = false;
 
-  /** `site`: its folder; `info`: of its manifest, with `compiled`. */
-  constructor(site: URL, info: EncoderInfo, options: OpenOptions) {
+  /**
+   * `site`: its folder; `info`: of its manifest, with `compiled`; `hold` has the index's own downloads
+   * wait until the signal.
+   */
+  constructor(site: URL, info: EncoderInfo, options: OpenOptions, hold: (signal: AbortSignal) => Promise<void>) {
     this.#site = site;
     this.#info = info;
     this.#compiled = info.compiled!;
     this.#options = options;
+    this.#hold = hold;
     this.#state = { state: "idle", loaded: 0, total: this.#compiled.visit_bytes, error: null };
   }
 
@@ -52,6 +63,7 @@ export class SiteEncoder {
   /** Makes the kernels faster on this device when the page is idle, or ends that ("off"). */
   async tune(mode: TuneMode = "on"): Promise<void> {
     this.#tuned = true;
+    clearTimeout(this.#timer);
     const { tuner } = this.#compiled;
     this.#tuner?.stop();
     this.#tuner = null;
@@ -62,10 +74,10 @@ export class SiteEncoder {
   }
 
   /**
-   * Answers `text`. In mode "hybrid" keyword results go to `onPartial` while the vector is made; where
-   * it can't be made they are the answer, with a note.
+   * Answers `text`. In mode "hybrid" keyword results (`early`, where they are under way) go to
+   * `onPartial` while the vector is made; where it can't be made they are the answer, with a note.
    */
-  async search(text: string, options: SearchOptions, run: Run): Promise<Results> {
+  async search(text: string, options: SearchOptions, run: Run, early: Promise<Results> | null = null): Promise<Results> {
     const { signal, onPartial, ...plain } = options;
     const mode = plain.mode ?? "hybrid";
     const from = performance.now();
@@ -73,9 +85,7 @@ export class SiteEncoder {
     making.catch(() => undefined);
     const keyword = (): Promise<Results> => run(text, { ...plain, mode: "keyword", ...(signal && { signal }) });
     let words: Results | null = null;
-    if (mode === "hybrid" && onPartial) {
-      const early = keyword();
-      early.catch(() => undefined);
+    if (early && onPartial) {
       // Words that come after the vector would only be replaced at once.
       words = await Promise.race([early, making.then(() => null, () => early)]);
       if (words) onPartial(words);
@@ -85,7 +95,7 @@ export class SiteEncoder {
       vector = await making;
     } catch (error) {
       if (mode === "vector" || signal?.aborted) throw error;
-      return { ...(words ?? (await keyword())), note: error instanceof Error ? error.message : String(error) };
+      return { ...(words ?? (await (early ?? keyword()))), note: error instanceof Error ? error.message : String(error) };
     }
     const encode: Stage = { name: "encode", start: 0, ms: performance.now() - from };
     const told = (results: Results): Results => ({
@@ -102,6 +112,8 @@ export class SiteEncoder {
 
   close(): void {
     this.#closed = true;
+    clearTimeout(this.#timer);
+    this.#holding?.abort();
     this.#tuner?.stop();
     void this.#opening?.then((encoder) => encoder.close(), () => undefined);
   }
@@ -122,6 +134,8 @@ export class SiteEncoder {
     const { threads, backend, workerUrl = this.#besideWorker() } = settings || {};
     const total = this.#compiled.visit_bytes;
     this.#state = { state: "loading", loaded: 0, total, error: null };
+    const holding = (this.#holding = new AbortController());
+    this.#hold(holding.signal).catch(() => undefined);  // ends by being aborted
     try {
       const encoder = await Encoder.open(this.#folder, {
         ...(threads !== undefined && { threads }), ...(backend && { backend }), ...(workerUrl && { workerUrl }),
@@ -146,7 +160,16 @@ export class SiteEncoder {
       this.#failure = { error, at: performance.now() };
       this.#state = { ...this.#state, state: "failed", error: error.message };
       throw error;
+    } finally {
+      setTimeout(() => holding.abort(), SETTLE_MS);
     }
+  }
+
+  #considerTuning(): void {
+    const { tune = "auto" } = this.#options.encoder || {};
+    clearTimeout(this.#timer);
+    if (this.#tuned || tune === "off") return;
+    this.#timer = setTimeout(() => void this.tune(tune).catch(() => undefined), TUNE_AFTER_MS);
   }
 
   /** `asked`: a vector was asked for by name, so that no reason to save is a reason not to load. */
@@ -158,8 +181,7 @@ export class SiteEncoder {
     const encoder = await within(this.load(), signal);
     const [vector] = await encoder.encode(text, { kind: "query", ...(signal && { signal }) });
     this.#last = { text, vector: vector! };
-    const { tune = "auto" } = this.#options.encoder || {};
-    if (!this.#tuned && tune !== "off") void this.tune(tune).catch(() => undefined);
+    this.#considerTuning();
     return vector!;
   }
 }

@@ -23,10 +23,13 @@ const run: Run = async (query, options) => {
   asked.push({ query, options });
   return { hits: [], mode: options.mode ?? "keyword", passing: null, stages: [{ name: "keyword", start: 0, ms: 1 }], counters: {} } as unknown as Results;
 };
-const siteEncoder = (options: OpenOptions = {}): SiteEncoder => new SiteEncoder(new URL("http://host/site/"), INFO, options);
+let held: AbortSignal[] = [];
+const hold = async (signal: AbortSignal): Promise<void> => void held.push(signal);
+const siteEncoder = (options: OpenOptions = {}): SiteEncoder => new SiteEncoder(new URL("http://host/site/"), INFO, options, hold);
 
 beforeEach(() => {
   asked.length = 0;
+  held = [];
   open.mockReset().mockResolvedValue(opened);
   encode.mockClear();
   close.mockClear();
@@ -41,11 +44,14 @@ test("words are a partial answer while the encoder comes; the answer has both an
   open.mockReturnValue(new Promise((resolve) => (arrive = resolve)));
   const partial: Results[] = [];
   const encoder = siteEncoder();
-  const answer = encoder.search("a question", { k: 3, onPartial: (results) => partial.push(results) }, run);
+  const words = run("a question", { mode: "keyword" });
+  const answer = encoder.search("a question", { k: 3, onPartial: (results) => partial.push(results) }, run, words);
   await vi.waitFor(() => expect(partial.map(({ mode }) => mode)).toEqual(["keyword"]));
   expect(encoder.state).toMatchObject({ state: "loading", total: 1000 });
+  expect(held.map(({ aborted }) => aborted)).toEqual([false]);
   arrive(opened);
   const results = await answer;
+  await vi.waitFor(() => expect(held.map(({ aborted }) => aborted)).toEqual([true]));
   expect(results.mode).toBe("hybrid");
   expect(results.stages.map(({ name }) => name)).toEqual(["encode", "keyword"]);
   expect(results.stages[1]!.start).toBe(results.stages[0]!.ms);
@@ -124,6 +130,7 @@ test("closed while it loads, it gives back what comes", async () => {
   const encoder = siteEncoder();
   const loading = encoder.load();
   encoder.close();
+  expect(held.map(({ aborted }) => aborted)).toEqual([true]);
   arrive(opened);
   await expect(loading).rejects.toMatchObject({ code: "closed" });
   expect(close).toHaveBeenCalled();
