@@ -1,6 +1,7 @@
 """The encoder that a site carries: it agrees with the index, or it is not carried."""
 
 import json
+import re
 import subprocess
 import sys
 import zipfile
@@ -156,6 +157,20 @@ def test_the_tuner_comes_with_the_bundle(tmp_path: Path, quiet: Reporter) -> Non
 
     build_site(BuildOptions(source, site, tune=False), quiet)
     assert not folder.exists() and tuner_of(site) is None
+
+
+def test_the_page_asks_early_for_the_code_of_an_encoder_that_is_there(
+    tmp_path: Path, quiet: Reporter
+) -> None:
+    source = write_documents(tmp_path / "documents")
+    site = tmp_path / "site"
+    build_site(BuildOptions(source, site, tune=False), quiet)
+    library = (site / "pywasm" / "pywasm.js").read_text()
+    page = (site / "index.html").read_text()
+    (asked,) = re.findall(r"pywasm/(encoder\.js\?v=[0-9a-f]{16})", page)
+    assert asked in library  # one address, so that it is loaded once
+    build_site(BuildOptions(source, site, encoder_weights="none"), quiet)
+    assert "encoder" not in (site / "index.html").read_text()
 
 
 def test_an_address_that_no_browser_fetches(tmp_path: Path, quiet: Reporter) -> None:

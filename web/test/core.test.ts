@@ -2,6 +2,8 @@ import { afterEach, beforeAll, describe, expect, test, vi } from "vitest";
 
 import { Core } from "../src/core.ts";
 import { Database } from "../src/database.ts";
+import { Engine } from "../src/engine.ts";
+import { formatManifest, parseManifest } from "../src/manifest.ts";
 import { readHint } from "../src/stored.ts";
 import { packRows } from "../src/pack.ts";
 import type { ManifestDelivery, OpenRequest } from "../src/protocol.ts";
@@ -62,6 +64,36 @@ describe("a built site over HTTP", () => {
     expect(partial).toHaveLength(1);
     expect(partial[0]!.hits.some(({ exact }) => !exact)).toBe(true);
     expect(final.hits.every(({ exact }) => exact)).toBe(true);
+    await host.stop();
+  });
+
+  test("what a site tells anew of the same index is known at the next opening", async () => {
+    const { core, host, address } = await visit(["indexeddb"]);
+    await core.close();
+    // A manifest of the same generation with another title, as a build with other options writes it.
+    const engine = await Engine.create((await modules()).search);
+    const { manifest } = parseManifest(files.get("manifest.json")!, (data) => engine.xxh64(data));
+    const renamed = new TextEncoder().encode(formatManifest({ ...manifest, title: "Renamed" }, (data) => engine.xxh64(data)));
+    const deliver = (): ManifestDelivery => ({ bytes: renamed.slice().buffer });
+    const second = await start(request(address, { storage: ["indexeddb"], fill: false }), deliver());
+    expect(second.site.title).not.toBe("Renamed");
+    const database = await Database.open(address);
+    await vi.waitFor(async () => expect(new TextDecoder().decode((await database.get("current"))!.manifest!)).toContain("Renamed"));
+    database.close();
+    await second.close();
+    expect((await start(request(address, { storage: ["indexeddb"], fill: false }), deliver())).site.title).toBe("Renamed");
+    await host.stop();
+  });
+
+  test("searches may go on while the background is held", async () => {
+    const { core, host } = await visit();
+    const held = new AbortController();
+    let over = false;
+    const holding = core.hold(held.signal).then(() => (over = true));
+    expect((await core.search("number7", {}, never, ignore)).hits[0]!.id).toBe("r7");
+    expect(over).toBe(false);
+    held.abort();
+    await holding;
     await host.stop();
   });
 
