@@ -5,6 +5,7 @@
  * finds no piece spins for about as long as waking up would take, then sleeps. Between runs nobody
  * is in here.
  */
+import { PywasmError } from "../error.ts";
 import { CONTROL_BYTES } from "./layout.ts";
 import type { Call } from "./program.ts";
 
@@ -81,6 +82,8 @@ export class Crew {
         if (step >= calls.length) return true;
         if (now > until) return false;
       }
+      // NEXT may say otherwise: who was about to publish the next step did so after the end.
+      if (this.failed) return true;
       const call = calls[step]!;
       const piece = next & COUNT;
       if (piece === call.pieces.length - 1) this.#wait(next);
@@ -98,7 +101,7 @@ export class Crew {
       const done = Atomics.load(cells, DONE);
       if (done >>> COUNT_BITS !== this.#word(step) >>> COUNT_BITS) return;  // the run has failed meanwhile
       if (Atomics.compareExchange(cells, DONE, done, done + 1) !== done) continue;
-      if ((done & COUNT) + 1 === pieces) this.#publish(step + 1);
+      if ((done & COUNT) + 1 === pieces && !this.failed) this.#publish(step + 1);
       return;
     }
   }
@@ -124,6 +127,6 @@ export class Crew {
     }
     if (Atomics.wait(cells, NEXT, next, PATIENCE_MS) !== "timed-out") return;
     this.fail();
-    throw new Error(`another thread has not finished its part of a step after ${PATIENCE_MS / 1000} s`);
+    throw new PywasmError("worker", `another thread has not finished its part of a step after ${PATIENCE_MS / 1000} s`);
   }
 }

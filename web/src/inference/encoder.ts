@@ -17,7 +17,8 @@ export class Session {
   readonly licence: string;
   /** SHA-256 of the weights, configuration and tokenizer that it was compiled from. */
   readonly source: string;
-  readonly #options: EncoderOptions;
+  /** For starting again: without open()'s signal, which is over. */
+  readonly #options: Omit<EncoderOptions, "signal">;
   readonly #request: OpenRequest;
   #remote: Promise<Remote>;
   #closed = false;
@@ -27,7 +28,7 @@ export class Session {
     return new Session(await connect(where, options));
   }
 
-  protected constructor({ remote, request, options, info }: Opened) {
+  protected constructor({ remote, request, options: { signal: _, ...options }, info }: Opened) {
     this.name = info.name;
     this.licence = info.licence;
     this.source = info.source;
@@ -85,11 +86,13 @@ export class Session {
     return remote.ask<T>(method, args, options);
   }
 
-  /** The worker; after it died, a new one with the model loaded again. */
+  /** The worker; after it died, a new one with the model loaded again: one for all that call meanwhile. */
   async #running(): Promise<Remote> {
-    const remote = await this.#remote.catch(() => null);
+    const known = this.#remote;
+    const remote = await known.catch(() => null);
     if (remote && !remote.ended) return remote;
-    this.#remote = start(Promise.resolve(this.#request), this.#options).then(([started]) => started);
+    if (this.#closed) throw closed();
+    if (this.#remote === known) this.#remote = start(Promise.resolve(this.#request), this.#options).then(([started]) => started);
     return this.#remote;
   }
 }

@@ -1,4 +1,5 @@
 /** A backend that may stop working, as a GPU does when its driver is updated, and what then takes its place. */
+import { PywasmError } from "../error.ts";
 import type { Adoption, Backend, RunOptions, Tensors } from "./backend.ts";
 import type { Symbols } from "./expr.ts";
 import type { BackendStatus } from "./types.ts";
@@ -11,6 +12,7 @@ export interface Fragile extends Backend {
 export class FallbackBackend implements Backend {
   #backend: Backend;
   #fragile: Fragile | null;
+  #closed = false;
   readonly #replace: (why: string) => Promise<Backend>;
 
   /** `replace` gives another backend, started, with all weights in place. */
@@ -37,6 +39,10 @@ export class FallbackBackend implements Backend {
       if (!this.#fragile?.failed) throw error;
     }
     const other = await this.#replace(this.#fragile.failed);
+    if (this.#closed) {
+      other.close();
+      throw new PywasmError("closed", "the encoder is closed");
+    }
     this.#fragile.close();
     this.#fragile = null;
     this.#backend = other;
@@ -52,6 +58,7 @@ export class FallbackBackend implements Backend {
   }
 
   close(): void {
+    this.#closed = true;
     this.#backend.close();
   }
 }

@@ -53,7 +53,9 @@ function hostOf(channel: Channel, spawn: () => Worker): (request: Request) => vo
       .then((reply) => {
         calls.delete(number);
         channel.postMessage(reply, "value" in reply ? buffersIn(reply.value) : []);
-      });
+      })
+      // An answer that can't be sent is one, too: nobody shall wait for ever.
+      .catch((error: unknown) => channel.postMessage({ number, error: toPlain(error) } satisfies Reply));
   };
 }
 

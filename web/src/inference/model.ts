@@ -204,7 +204,12 @@ async function openGpu(plan: Plan, files: ModelFiles, wasm: (note: string) => Ba
     const gpu = await WebGpuBackend.open(plan, () => files.whole(plan.wgsl!));
     return new FallbackBackend(gpu, async (why) => {
       const other = wasm(why);
-      await Promise.all([load(other), other.start()]);
+      try {
+        await Promise.all([load(other), other.start()]);
+      } catch (error) {
+        other.close();
+        throw error;
+      }
       return other;
     });
   } catch (error) {

@@ -55,6 +55,8 @@ class Checker {
 
   plan(plan: Plan): void {
     this.#that(plan.format === PLAN_FORMAT, `format ${PLAN_FORMAT} expected, found ${JSON.stringify(plan.format)}`);
+    this.#that(Array.isArray(plan.symbols) && plan.symbols.every((symbol) => typeof symbol === "string"), "symbols: a list of names expected");
+    this.#that(typeof plan.limits === "object" && plan.limits !== null && !Array.isArray(plan.limits), "limits: an object expected");
     this.#weights(plan);
     this.#that(plan.kernels.length > 0 && plan.kernels.length <= MOST_STEPS, `${plan.kernels.length} kernels`);
     plan.kernels.forEach((kernel, index) => {

@@ -18,7 +18,14 @@ export class Pool {
 
   /** Starts one worker for each of `start`; they have their modules instantiated once it is fulfilled. */
   static async start(start: readonly ThreadMessage[], make: () => Worker): Promise<Pool> {
-    const pool = new Pool(start.map(make));
+    const workers: Worker[] = [];
+    try {
+      while (workers.length < start.length) workers.push(make());
+    } catch (error) {
+      for (const worker of workers) worker.terminate();
+      throw error;
+    }
+    const pool = new Pool(workers);
     try {
       start.forEach((message, index) => pool.#ask(index, message));
       await pool.idle(START_MS);
@@ -79,6 +86,7 @@ export class Pool {
   }
 
   end(): void {
+    this.#settled?.(new PywasmError("closed", "the encoder is closed"));
     this.#settled = null;
     for (const worker of this.#workers) worker.terminate();
   }

@@ -5,6 +5,9 @@ import { spawn } from "./spawn.ts";
 import type { Channel } from "./thread.ts";
 import type { EncoderProgress } from "./types.ts";
 
+/** A worker that has said nothing for so long, ms, was never started: not every browser reports that. */
+const START_MS = 60_000;
+
 export interface AskOptions {
   signal?: AbortSignal | undefined;
   hear?: ((event: EncoderProgress) => void) | undefined;
@@ -44,6 +47,9 @@ export class Remote {
       const message = event.message ? `: ${event.message}` : "";
       remote.close(new PywasmError("worker", `the encoder's worker failed or could not be started from ${url?.href ?? "encoder-worker.js"}${message}`));
     });
+    const late = setTimeout(() => remote.close(new PywasmError("worker", `the encoder's worker has not started within ${START_MS / 1000} s`)), START_MS);
+    worker.addEventListener("message", () => clearTimeout(late), { once: true });
+    worker.addEventListener("messageerror", () => remote.close(new PywasmError("worker", "an answer of the encoder's worker could not be read")));
     remote.#watch();
     return remote;
   }

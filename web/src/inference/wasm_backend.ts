@@ -3,7 +3,7 @@ import { PywasmError, throwIfAborted } from "../error.ts";
 import type { Plan, Port } from "../generated/plan.ts";
 import type { Adoption, Backend, RunOptions, Tensor, Tensors } from "./backend.ts";
 import { Crew } from "./crew.ts";
-import { evaluate, type Symbols } from "./expr.ts";
+import { evaluate, exprProblem, type Symbols } from "./expr.ts";
 import { Kernels, type KernelNames } from "./kernels.ts";
 import { layOut, megabytes, PAGE_BYTES, WEIGHTS_ADDRESS, type Layout } from "./layout.ts";
 import { Pool } from "./pool.ts";
@@ -49,6 +49,7 @@ export class WasmBackend implements Backend {
   readonly #prepared = new Map<string, Prepared>();
   readonly #adopted = new Map<number, string>();
   #pool: Pool | null = null;
+  #closed = false;
   #threads = 1;
   #lastId = 0;
   #lastRun = 0;
@@ -73,12 +74,18 @@ export class WasmBackend implements Backend {
   async start(): Promise<void> {
     const { shared, threads, spawn } = this.#setup;
     const module = await this.#setup.module;
+    if (this.#closed) throw closed();
     this.#instantiate(module, this.#names);
     if (!shared || threads === 1) return;
     const start = Array.from({ length: threads - 1 }, (): ThreadMessage => ({ kind: "start", memory: this.#memory, module, names: this.#names, threads }));
     // A browser that starts no workers in workers still has this thread.
-    this.#pool = await Pool.start(start, spawn).catch(() => null);
-    if (!this.#pool) return;
+    const pool = await Pool.start(start, spawn).catch(() => null);
+    if (this.#closed) {
+      pool?.end();
+      throw closed();
+    }
+    if (!pool) return;
+    this.#pool = pool;
     this.#threads = threads;
   }
 
@@ -97,12 +104,18 @@ export class WasmBackend implements Backend {
   }
 
   adopt({ module, kernels }: Adoption): void {
+    const { plan } = this.#setup;
+    for (const { kernel, grid } of kernels) {
+      const known = plan.kernels[kernel];
+      const problem = known ? exprProblem(grid, known.extents) : "the plan has no such kernel";
+      if (problem) throw new PywasmError("corrupt", `the kernels can't be used: number ${kernel}: ${problem}`);
+    }
     const names = kernels.map(({ kernel, export: name }) => [kernel, name] as const);
     this.#instantiate(module, names);
     this.#pool?.post({ kind: "adopt", module, names });
     for (const { kernel, grid } of kernels) {
       this.#grids[kernel] = grid;
-      this.#adopted.set(kernel, this.#setup.plan.kernels[kernel]!.name);
+      this.#adopted.set(kernel, plan.kernels[kernel]!.name);
     }
     for (const [key] of this.#prepared) this.#forget(key);
   }
@@ -119,6 +132,11 @@ export class WasmBackend implements Backend {
   }
 
   close(): void {
+    this.#closed = true;
+    this.#endThreads();
+  }
+
+  #endThreads(): void {
     this.#pool?.end();
     this.#pool = null;
   }
@@ -175,13 +193,13 @@ export class WasmBackend implements Backend {
 
   /** A thread is gone: this one goes on without any. */
   #alone(): void {
-    this.close();
+    this.#endThreads();
     this.#threads = 1;
     this.#prepared.clear();
   }
 
   #prepare(symbols: Symbols): Prepared {
-    const key = Object.values(symbols).join();
+    const key = this.#setup.plan.symbols.map((name) => symbols[name]).join();
     const known = this.#prepared.get(key);
     if (known) return known;
     for (const [oldest] of this.#prepared) {
@@ -235,6 +253,11 @@ export class WasmBackend implements Backend {
     const length = port.shape.reduce<number>((product, size) => product * evaluate(size, symbols), 1);
     const view = ARRAYS[port.dtype];
     if (!view) throw new PywasmError("corrupt", `${port.name}: ${port.dtype} can't be an input or output`);
+    const most = evaluate(this.#setup.plan.slots[port.slot]!.bytes, symbols);
+    // NaN, too.
+    if (!(length >= 0 && length * view.BYTES_PER_ELEMENT <= most)) {
+      throw new PywasmError("corrupt", `${port.name}: ${length} x ${port.dtype} in a slot of ${most} bytes`);
+    }
     return new view(this.#memory.buffer as ArrayBuffer, layout.slots[port.slot], length);
   }
 
@@ -259,6 +282,10 @@ function allocate(bytes: number, shared: boolean, plan: Plan): WebAssembly.Memor
   } catch (cause) {
     throw noMemory(bytes, plan, cause);
   }
+}
+
+function closed(): PywasmError {
+  return new PywasmError("closed", "the encoder is closed");
 }
 
 function noMemory(bytes: number, { name, weights }: Plan, cause: unknown): PywasmError {

@@ -155,7 +155,7 @@ export class WebGpuBackend implements Backend {
   }
 
   #prepare(kernels: readonly GpuKernel[], symbols: Symbols): Prepared {
-    const key = Object.values(symbols).join();
+    const key = this.#plan.symbols.map((name) => symbols[name]).join();
     const known = this.#prepared.get(key);
     if (known) return known;
     for (const oldest of this.#prepared.keys()) {

@@ -12,8 +12,9 @@ export async function loadWeights(
   let sum = 0;
   let next = 0;
   let offset = 0;
+  let failed = false;
   const lane = async (): Promise<void> => {
-    while (next < shards.length) {
+    while (next < shards.length && !failed) {
       const index = next++;
       const shard = shards[index]!;
       const target = place(offset, shard.bytes);
@@ -22,6 +23,9 @@ export async function loadWeights(
         sum += bytes - loaded[index]!;
         loaded[index] = bytes;
         heard(sum);
+      }).catch((error: unknown) => {
+        failed = true;  // the other lane begins no more
+        throw error;
       });
     }
   };

@@ -1,7 +1,7 @@
 import { Worker } from "node:worker_threads";
 
 import { rolldown } from "rolldown";
-import { beforeAll, expect, test } from "vitest";
+import { beforeAll, expect, test, vi } from "vitest";
 
 import { Crew, TAGS } from "../../src/inference/crew.ts";
 import type { Call } from "../../src/inference/program.ts";
@@ -105,4 +105,21 @@ test("thread 0 can leave at a step's end and come back; an abort is the end for 
   other.fail();
   expect(other.work(() => expect.unreachable())).toBe(true);
   expect(other.failed).toBe(true);
+});
+
+test("an abort is not undone by a thread that was about to publish the next step", () => {
+  const [memory] = makeMemory();
+  const [crew, other] = [new Crew(memory, 1, calls), new Crew(memory, 1, calls)];
+  crew.open();
+  const exchange = Atomics.compareExchange;
+  const spy = vi.spyOn(Atomics, "compareExchange").mockImplementation(((cells: Int32Array, index: number, ...values: [number, number]) => {
+    const found = exchange(cells, index, ...values);
+    if (index === 16) crew.fail();  // DONE: the first step's only piece
+    return found;
+  }) as typeof Atomics.compareExchange);
+  const steps: number[] = [];
+  expect(other.work(({ kernel }) => steps.push(kernel))).toBe(true);
+  spy.mockRestore();
+  expect(steps).toEqual([1]);
+  expect(crew.work(() => expect.unreachable())).toBe(true);
 });

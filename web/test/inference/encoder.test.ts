@@ -3,6 +3,7 @@ import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { PywasmError } from "../../src/error.ts";
 import type { PlanFile } from "../../src/generated/plan.ts";
 import { Encoder, Session, type EncoderProgress, type EncoderStatus } from "../../src/inference/encoder.ts";
+import { Remote } from "../../src/inference/remote.ts";
 import { answer, openDatabase } from "../../src/pages/idb.ts";
 import type { StaticHost } from "../static_host.ts";
 import { expected, idsOf, sampleFile, serveSample, WIDTH } from "./sample.ts";
@@ -226,4 +227,24 @@ test("what is stored is not fetched again, is checked, and serves without a netw
   expect((await open()).storage.stored).toBe(files);
   await (await Encoder.open(where, local)).clear();
   await expect(open()).rejects.toMatchObject({ code: "network" });
+});
+
+test("a worker that died is started again once for all who call, whatever became of open()'s signal", async () => {
+  const start = vi.spyOn(Remote, "start");
+  const opening = new AbortController();
+  const encoder = await Encoder.open(address, { ...options, signal: opening.signal });
+  opening.abort();
+  (await (start.mock.results[0]!.value as Promise<Remote>)).close(new PywasmError("worker", "it died"));
+  const [a, b] = await Promise.all([encoder.encode("one"), encoder.encode("two")]);
+  expect(start).toHaveBeenCalledTimes(2);
+  await expectVectors([...a, ...b], ["one", "two"]);
+  await encoder.close();
+  // Closed while a call looks for the worker: none is started any more.
+  const other = await Encoder.open(address, options);
+  (await (start.mock.results[2]!.value as Promise<Remote>)).close(new PywasmError("worker", "it died"));
+  const call = expect(other.encode("one")).rejects.toMatchObject({ code: "closed" });
+  await other.close();
+  await call;
+  expect(start).toHaveBeenCalledTimes(3);
+  start.mockRestore();
 });

@@ -93,3 +93,12 @@ test("when nothing takes its place the run fails, and the next tries again", asy
   await expect(both.run({}, {})).rejects.toThrow("offline");
   expect(await both.run({}, {})).toHaveProperty("wasm");
 });
+
+test("closed while the other one is got ready, that one is closed as well", async () => {
+  const { first, second, both } = pair();
+  first.failed = "the driver was updated";
+  const run = expect(both.run({}, {})).rejects.toMatchObject({ code: "closed" });
+  both.close();
+  await run;
+  expect(second.closed).toBe(true);
+});
