@@ -21,6 +21,11 @@ def wheel_name() -> str:
     return f"pywasm_jit-{version('pywasm-toolkit')}-py3-none-any.whl"
 
 
+def jit_digest() -> str:
+    """Twelve hex digits that change with any of the sources, as kernels tuned by them may."""
+    return hashlib.sha256(jit_wheel()).hexdigest()[:12]
+
+
 def jit_wheel() -> bytes:
     """A wheel (PEP 427) of the package as it is installed, without bytecode."""
     root = Path(pywasm_jit.__file__).parent

@@ -72,7 +72,10 @@ def tune(
             for n, found in zip(wanted, (yield Ask(wanted, samples)), strict=True):
                 times[n] = [*times.get(n, ()), *found] if found else []
         alive = sorted((n for n in alive if times[n]), key=lambda n: (median(times[n]), n))
-        if flops and peak and flops / median(times[alive[0]]) / 1e9 >= enough * peak:
+        if not alive:
+            break
+        fastest = median(times[alive[0]])
+        if flops and peak and fastest > 0 and flops / fastest / 1e9 >= enough * peak:
             break
         alive = alive[: max(FINALISTS, len(alive) // KEEP)]
         samples *= 2
@@ -88,7 +91,7 @@ def _decide(final: Mapping[int, Sequence[float]], times: dict[int, list[float]])
     """The fastest, unless the default is as fast: what is there stays when nothing is won."""
     measured = sum(map(len, times.values()))
     best = min((n for n in final if final[n]), key=lambda n: median(final[n]), default=0)
-    if best == 0 or not final[0]:
+    if best == 0 or not final[0] or median(final[0]) <= 0:
         return Result(0, 1.0, measured, times)
     gain = median(final[best]) / median(final[0])
     # Mann and Whitney's U over its maximum: how often a sample of one beats a sample of the other.

@@ -50,6 +50,7 @@ from pywasm.compile.plan_types import (
 from pywasm.compile.run import PlanRun, TextEncoder
 from pywasm.encoder import Encoder, EncoderFiles, load_tokenizer
 from pywasm.errors import UserError
+from pywasm.jit_wheel import jit_digest
 from pywasm.shards import replace_file
 from pywasm_jit import poly
 
@@ -177,7 +178,7 @@ def assemble(files: EncoderFiles, encoder: fused.Encoder, dtype: WeightsDType) -
     placement, steps = _steps(program, table, numbers)
     plan = Plan(
         format=FORMAT,
-        compiler=__version__,
+        compiler=f"{__version__}+{jit_digest()}",
         kind="encoder",
         name=files.name,
         licence=files.config.licence,

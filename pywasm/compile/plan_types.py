@@ -220,7 +220,9 @@ class Plan(_Model):
     """The content of plan.json."""
 
     format: Literal[1]
-    compiler: str = pydantic.Field(description="Version of what compiled it")
+    compiler: str = pydantic.Field(
+        description="What compiled it: a version, and a hash of the kernels' sources"
+    )
     kind: Literal["encoder"]
     name: str
     licence: str

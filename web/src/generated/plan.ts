@@ -147,7 +147,7 @@ export interface Weights {
 /** The content of plan.json. */
 export interface Plan {
   format: 1;
-  /** Version of what compiled it */
+  /** What compiled it: a version, and a hash of the kernels' sources */
   compiler: string;
   kind: "encoder";
   name: string;

@@ -53,5 +53,5 @@ export type FromTuner =
   | { kind: "progress"; stage: "booting" | "probing" | "tuning"; done: number; total: number }
   /** Of task number `task`; null: its default is the fastest. */
   | { kind: "decided"; task: number; winner: Winner | null }
-  | { kind: "done"; device: unknown; stats: TuneStats }
+  | { kind: "done"; device: unknown; stats: TuneStats; reason?: string }
   | { kind: "failed"; reason: string };

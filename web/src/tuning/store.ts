@@ -4,11 +4,13 @@
  */
 import { answer, finished, openDatabase } from "../pages/idb.ts";
 import type { TuneTask, Winner } from "./messages.ts";
+import type { TuneWork } from "./tasks.ts";
 
 /** What a task came to: a winner, or that the default is the fastest. */
 interface Stored {
   winner: Winner | null;
-  sha256: string | null;
+  /** SHA-256 of all that is run or computed with. */
+  seal: string | null;
   at: number;
 }
 
@@ -32,49 +34,56 @@ export class TunedKernels {
   }
 
   /** What is known of a task; undefined: nothing, or nothing that can be trusted. */
-  async get(task: TuneTask, compiler: string): Promise<Winner | null | undefined> {
-    const key = keyOf(task, compiler);
-    const { transaction } = this.#begin("readonly");
-    const stored = await answer<Stored | undefined>(transaction.objectStore(STORE).get(key)).catch(() => undefined);
-    if (!stored) return undefined;
-    if (!stored.winner) return null;
-    const { winner } = stored;
-    if (winner.module instanceof Uint8Array && (await sha256(winner.module)) === stored.sha256) return winner;
-    await this.forget(task, compiler);
+  async get(task: TuneTask, work: TuneWork): Promise<Winner | null | undefined> {
+    try {
+      const read = this.#database.transaction(STORE).objectStore(STORE).get(keyOf(task, work));
+      const stored = await answer<Stored | undefined>(read);
+      if (!stored?.winner) return stored && null;
+      if ((await sealOf(stored.winner)) === stored.seal) return stored.winner;
+    } catch {
+      return undefined;
+    }
+    await this.forget(task, work);
     return undefined;
   }
 
   /** A full disk loses the winner, not the visit. */
-  async put(task: TuneTask, compiler: string, winner: Winner | null): Promise<void> {
-    const stored: Stored = { winner, sha256: winner && (await sha256(winner.module)), at: Date.now() };
-    const { transaction, done } = this.#begin("readwrite");
-    transaction.objectStore(STORE).put(stored, keyOf(task, compiler));
-    await done.catch(() => undefined);
+  async put(task: TuneTask, work: TuneWork, winner: Winner | null): Promise<void> {
+    const stored: Stored = { winner, seal: winner && (await sealOf(winner)), at: Date.now() };
+    await this.#change((store) => store.put(stored, keyOf(task, work)));
   }
 
-  async forget(task: TuneTask, compiler: string): Promise<void> {
-    const { transaction, done } = this.#begin("readwrite");
-    transaction.objectStore(STORE).delete(keyOf(task, compiler));
-    await done.catch(() => undefined);
+  async forget(task: TuneTask, work: TuneWork): Promise<void> {
+    await this.#change((store) => store.delete(keyOf(task, work)));
   }
 
   close(): void {
     this.#database.close();
   }
 
-  #begin(mode: IDBTransactionMode): { transaction: IDBTransaction; done: Promise<void> } {
-    const transaction = this.#database.transaction(STORE, mode);
-    return { transaction, done: finished(transaction) };
+  /** What can't be stored, on a full disk or in a database that another tab deletes, is not. */
+  async #change(change: (store: IDBObjectStore) => void): Promise<void> {
+    try {
+      const transaction = this.#database.transaction(STORE, "readwrite");
+      change(transaction.objectStore(STORE));
+      await finished(transaction);
+    } catch {
+      // Then it is tuned again at the next visit.
+    }
   }
 }
 
-function keyOf({ recipe, extents }: TuneTask, compiler: string): string {
+function keyOf({ recipe, extents, buffers }: TuneTask, { compiler, shared }: TuneWork): string {
   const { kernel, parameters, numeric } = recipe;
   const device = `${navigator.userAgent} x${navigator.hardwareConcurrency || 1}`;
-  return JSON.stringify([kernel, parameters, numeric, extents, device, compiler]);
+  return JSON.stringify([kernel, parameters, numeric, extents, buffers, shared, device, compiler]);
 }
 
-async function sha256(bytes: Uint8Array): Promise<string> {
-  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes as Uint8Array<ArrayBuffer>));
+async function sealOf({ grid, steps, module }: Winner): Promise<string> {
+  const words = new TextEncoder().encode(JSON.stringify([grid, steps]));
+  const all = new Uint8Array(words.length + module.length);
+  all.set(words);
+  all.set(module, words.length);
+  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", all));
   return Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }

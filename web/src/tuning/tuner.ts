@@ -12,7 +12,7 @@ export type TuningState =
   /** For the page to be idle. */
   | "waiting"
   | "booting" | "probing" | "tuning" | "paused"
-  /** Everything is tuned; `restored`: all of it on an earlier visit. */
+  /** Every kernel is decided, or `reason` says why not all; `restored`: all on an earlier visit. */
   | "done" | "restored"
   | "failed";
 
@@ -59,6 +59,7 @@ export class Tuner {
   #worker: Worker | null = null;
   #finish: (() => void) | null = null;
   #stopped = false;
+  #paused = false;
 
   constructor(model: Tunable, options: TuningOptions) {
     this.#model = model;
@@ -94,12 +95,14 @@ export class Tuner {
 
   /** Between two timings, so within some milliseconds. */
   pause(): void {
+    this.#paused = true;
     if (!this.#worker) return;
     this.#worker.postMessage({ kind: "pause" } satisfies ToTuner);
     this.#change({ state: "paused" });
   }
 
   resume(): void {
+    this.#paused = false;
     if (this.#status.state !== "paused") return;
     this.#worker?.postMessage({ kind: "resume" } satisfies ToTuner);
     this.#change({ state: "tuning" });
@@ -107,9 +110,8 @@ export class Tuner {
 
   stop(): void {
     this.#stopped = true;
-    this.#worker?.terminate();
-    this.#worker = null;
-    this.#finish?.();
+    if (this.#finish) this.#finish();
+    else if (this.#status.state === "waiting") this.#change({ state: "off", reason: "stopped" });
   }
 
   #change(change: Partial<TuningStatus>): void {
@@ -134,15 +136,15 @@ export class Tuner {
   }
 
   /** Adopts stored winners; answers the tasks of which nothing is known. */
-  async #restore({ tasks, compiler }: TuneWork, store: TunedKernels | null): Promise<TuneTask[]> {
-    this.#change({ total: tasks.length });
+  async #restore(work: TuneWork, store: TunedKernels | null): Promise<TuneTask[]> {
+    this.#change({ total: work.tasks.length });
     const left: TuneTask[] = [];
-    for (const task of tasks) {
-      const found = await store?.get(task, compiler);
+    for (const task of work.tasks) {
+      const found = await store?.get(task, work);
       if (found === undefined) left.push(task);
       // The number of a kernel is the plan's, which may be another's than the one that was tuned.
       else if (found && !(await this.#adopt({ ...found, kernel: task.kernel, name: task.name }))) {
-        await store?.forget(task, compiler);
+        await store?.forget(task, work);
         left.push(task);
       } else this.#change({ done: this.#status.done + 1 });
     }
@@ -159,22 +161,26 @@ export class Tuner {
     return true;
   }
 
-  #tune({ tasks, compiler, shared }: TuneWork, files: { pyodide: string; wheel: string }, store: TunedKernels | null): Promise<void> {
+  #tune(job: TuneWork, files: { pyodide: string; wheel: string }, store: TunedKernels | null): Promise<void> {
+    const { tasks, shared } = job;
     return new Promise((resolve) => {
       const worker = (this.#worker = this.#options.spawn());
+      let work: Promise<unknown> = Promise.resolve();
       const finish = (change: Partial<TuningStatus>): void => {
         clearTimeout(boot);
         worker.terminate();
-        this.#worker = null;
-        this.#change(change);
-        resolve();
+        this.#worker = this.#finish = null;
+        // What was decided before is adopted and stored first.
+        void work.then(() => {
+          this.#change(change);
+          resolve();
+        });
       };
       this.#finish = () => finish({ state: "off", reason: "stopped" });
       const boot = setTimeout(() => finish({ state: "failed", reason: `Python has not started after ${BOOT_MS / 1000} s` }), BOOT_MS);
-      let work: Promise<unknown> = Promise.resolve();
       const decide = async (task: TuneTask, winner: Winner | null): Promise<void> => {
         if (winner && !(await this.#adopt(winner))) winner = null;
-        await store?.put(task, compiler, winner);
+        await store?.put(task, job, winner);
         this.#change({ done: this.#status.done + 1 });
       };
       worker.addEventListener("error", (event) => finish({ state: "failed", reason: event.message || "the tuner could not be started" }));
@@ -186,18 +192,19 @@ export class Tuner {
             break;
           case "decided": {
             const task = tasks[data.task];
-            if (task) work = work.then(() => decide(task, data.winner));
+            if (task) work = work.then(() => decide(task, data.winner)).catch(() => undefined);
             break;
           }
           case "done":
-            void work.then(() => finish({ state: "done", stats: data.stats, device: data.device }));
+            finish({ state: "done", stats: data.stats, device: data.device, ...(data.reason && { reason: data.reason }) });
             break;
           case "failed":
-            void work.then(() => finish({ state: "failed", reason: data.reason }));
+            finish({ state: "failed", reason: data.reason });
         }
       });
       const { limitMs } = this.#options;
       worker.postMessage({ kind: "start", ...files, tasks, shared, limitMs } satisfies TuneStart);
+      if (this.#paused) this.pause();
     });
   }
 }

@@ -13,6 +13,7 @@ type Kernel = (...args: number[]) => void;
 
 let resume: (() => void) | null = null;
 let paused: Promise<void> | null = null;
+let pausedMs = 0;
 
 self.addEventListener("message", ({ data }: MessageEvent<ToTuner>) => {
   if (data.kind === "pause") paused ??= new Promise((settle) => (resume = settle));
@@ -36,7 +37,9 @@ async function turn(): Promise<void> {
     };
     port2.postMessage(null);
   });
+  const from = performance.now();
   while (paused) await paused;
+  pausedMs += performance.now() - from;
 }
 
 /** The task being tuned: the memory its candidates run in, and what the default computes there. */
@@ -105,18 +108,28 @@ async function tune(start: TuneStart): Promise<void> {
 
   let trial: Trial | null = null;
   let current = -1;
+  let reason = "";
   for (let ask = python.ask(); ; ask = python.ask()) {
     for (const decided of ask.decided) report(decided, start, python);
-    if (ask.task < 0 || performance.now() - booted > start.limitMs) break;
+    if (ask.task < 0) break;
+    if (performance.now() - booted - pausedMs > start.limitMs) {
+      reason = `time is up: ${total - ask.task} kernels keep their defaults`;
+      break;
+    }
     if (ask.task !== current) {
       current = ask.task;
-      trial = new Trial(start.tasks[current]!, python, stats);
+      trial = null;
       post({ kind: "progress", stage: "tuning", done: current, total });
     }
-    python.answer(await answer(ask, trial!));
+    try {
+      trial ??= new Trial(start.tasks[current]!, python, stats);
+      python.answer(await answer(ask, trial));
+    } catch {
+      python.answer(ask.candidates.map(() => []));  // this one keeps its default, the others are tuned
+    }
   }
-  stats.tuneMs = performance.now() - booted;
-  post({ kind: "done", device, stats });
+  stats.tuneMs = performance.now() - booted - pausedMs;
+  post({ kind: "done", device, stats, ...(reason && { reason }) });
 }
 
 async function answer(ask: Ask, trial: Trial): Promise<number[][]> {
