@@ -56,7 +56,7 @@ def expose(file: Path, opened: str, exposed: str) -> None:
 
 
 def understands(client: Client) -> None:
-    """A question that shares no word with its answer: the encoder's worker was found and started."""
+    """A question that shares no word with its answer: the encoder's worker was found."""
     client.page.wait_for("globalThis.index !== undefined")
     found = client.search("a folder which is gone when I am done with it", mode="vector", k=5)
     assert QUESTION_ANSWER in [hit["title"] for hit in found["hits"]]

@@ -13,7 +13,8 @@ from pywasm.encoder import Encoder, load_encoder
 from pywasm.progress import Reporter
 
 _USER_CACHE = cache_dir()
-_KEPT = ("models", "onnx", "engine", "compiled")  # made once for all sessions; the rest must start empty
+# Made once for all sessions; the rest must start empty.
+_KEPT = ("models", "onnx", "engine", "compiled")
 
 
 def link_cache(folder: Path) -> Path:
