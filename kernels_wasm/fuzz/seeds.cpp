@@ -51,14 +51,15 @@ void write_message_seeds(FuzzBits& bits) {
 }
 
 void write_build_seeds(FuzzBits& bits) {
-  for (uint32_t i = 0; i < 8; i++) {
+  for (uint32_t i = 0; i < 16; i++) {
+    const bool trained = i < 8;
     PwConfig config{};
     config.dim = kFuzzDim;
     config.metric = static_cast<PwMetric>(i % 3);
     config.kind = static_cast<PwKind>(i % 4);
     config.dtype = static_cast<PwDtype>(i % 3);
     config.code_bits = 1 + i % 4;
-    config.clusters = i % 4 == 2 ? 2 : 1;
+    config.clusters = i % 4 == 2 ? 5 : 1;
     config.m = 4;
     config.ef_construction = 10;
     ByteWriter input, message, train;
@@ -67,8 +68,10 @@ void write_build_seeds(FuzzBits& bits) {
     std::vector<TestRow> rows;
     for (uint32_t row = 0; row < 40; row++) rows.push_back(fuzz_row(bits, "id " + std::to_string(row)));
     for (const TestRow& row : rows) train.put(row.vector.data(), kFuzzDim * 4);
-    put_part(input, 1, train);
-    put_part(input, 4, ByteWriter());
+    if (trained) {
+      put_part(input, 1, train);
+      put_part(input, 4, ByteWriter());
+    }
     ByteWriter batch;
     put_batch(batch, rows, fuzz_columns(), std::vector<uint32_t>(rows.size(), 0));
     put_part(input, 0, batch);

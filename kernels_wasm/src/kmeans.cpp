@@ -150,7 +150,7 @@ void KMeans::reseed_empty(const std::vector<uint32_t>& sizes, const std::vector<
 
 void KMeans::order() {
   // A greedy chain from centroid to its nearest one left: neighbours in number are neighbours in space.
-  if (clusters_ < 3) return;
+  if (clusters_ < 3 || centroids_.empty()) return;  // no step yet, no centroids
   std::vector<float> ordered;
   ordered.reserve(centroids_.size());
   std::vector<uint32_t> left(clusters_);
