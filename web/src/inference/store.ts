@@ -26,6 +26,7 @@ interface SyncAccessHandle {
 
 const ROOT = "pywasm-models";
 const STORE = "files";
+const PIECE_BYTES = 1 << 16;  // written at once
 
 /** The best that there is for the model at `address`; null where nothing can be stored. */
 export async function openStore(address: string): Promise<FileStore | null> {
@@ -100,22 +101,15 @@ class OpfsFiles implements FileStore {
   /** A file torn by a crash fails its seal and is fetched again. */
   async write(name: string, bytes: Uint8Array, seal: string): Promise<void> {
     const file = await this.#directory.getFileHandle(name, { create: true });
-    const parts = [...pieces(bytes), new TextEncoder().encode(seal)];
-    // Chromium's renderer was seen to crash, once in 70 pages left, when a worker was ended while it wrote by a synchronous handle.
-    if ("createWritable" in file) {
-      const stream = await file.createWritable();
-      for (const part of parts) await stream.write(part.slice());  // a copy: memory that threads share can't be written
-      return stream.close();
-    }
+    const end = new TextEncoder().encode(seal);
+    // Chromium's renderer crashed, once in 70 pages left, when a worker ended while a synchronous handle wrote.
+    if ("createWritable" in file) return stream(await file.createWritable(), bytes, end);
     const handle = await open(file, "readwrite");
     try {
       handle.truncate(0);
-      let at = 0;
-      for (const part of parts) {
-        const written = handle.write(part, { at });
-        if (written < part.byteLength) throw new DOMException("the file could not grow", "QuotaExceededError");
-        at += written;
-      }
+      const written = handle.write(bytes, { at: 0 }) + handle.write(end, { at: bytes.byteLength });
+      if (written < bytes.byteLength + end.byteLength) throw new DOMException("the file could not grow", "QuotaExceededError");
+      handle.flush();
     } finally {
       handle.close();
     }
@@ -132,13 +126,24 @@ function ascii(bytes: Uint8Array): string {
   return new TextDecoder().decode(bytes);
 }
 
-/** Browsers that know no `mode` give an exclusive handle. */
-const PIECE_BYTES = 1 << 20;
-
-function* pieces(bytes: Uint8Array): Generator<Uint8Array> {
-  for (let at = 0; at < bytes.byteLength; at += PIECE_BYTES) yield bytes.subarray(at, at + PIECE_BYTES);
+/** Through one small buffer: memory that threads share can't be written, and copies of it all would be as large as it. */
+async function stream(to: FileSystemWritableFileStream, bytes: Uint8Array, end: Uint8Array): Promise<void> {
+  const buffer = new Uint8Array(PIECE_BYTES);
+  try {
+    for (let at = 0; at < bytes.byteLength; at += PIECE_BYTES) {
+      const piece = bytes.subarray(at, at + PIECE_BYTES);
+      buffer.set(piece);
+      await to.write(buffer.subarray(0, piece.byteLength));
+    }
+    await to.write(end.slice());
+    await to.close();
+  } catch (error) {
+    await to.abort().catch(() => undefined);
+    throw error;
+  }
 }
 
+/** Browsers that know no `mode` give an exclusive handle. */
 function open(file: FileSystemFileHandle, mode: "read-only" | "readwrite"): Promise<SyncAccessHandle> {
   return (file as unknown as { createSyncAccessHandle(options: { mode: string }): Promise<SyncAccessHandle> }).createSyncAccessHandle({ mode });
 }
