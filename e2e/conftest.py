@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from client import Client
+from encoders import EncoderPage
 from host import Host
 from sites import VectorSite, build_docs, build_vectors
 
@@ -90,6 +91,21 @@ def tab() -> Iterator[Callable[[Browser, Host], Client]]:
         client = Client(page, host)
         client.load()
         return client
+
+    yield open_tab
+    for page in pages:
+        page.close()
+
+
+@pytest.fixture
+def encoder_tab() -> Iterator[Callable[[Browser, Host], EncoderPage]]:
+    """Opens tabs for encoders; all are closed at the end of the test."""
+    pages: list[Page] = []
+
+    def open_tab(browser: Browser, host: Host) -> EncoderPage:
+        page = browser.new_page()
+        pages.append(page)
+        return EncoderPage(page, host)
 
     yield open_tab
     for page in pages:

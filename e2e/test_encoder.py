@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from processes import memory, renderers, reset
 from sites import pywasm
 
-from pywasm.bench.browsers import Browser, Page, PageError
+from pywasm.bench.browsers import Browser, PageError
 from pywasm.bench.browsers.chromium import ARGS
 from pywasm.bench.browsers.process import Group, find
 
@@ -29,21 +29,6 @@ NO_RELAXED = "WebAssembly.validate = (bytes) => ![...bytes].includes(0x85);"
 
 Vectors = NDArray[np.float32]
 Tab = Callable[[Browser, Host], EncoderPage]
-
-
-@pytest.fixture
-def encoder_tab() -> Iterator[Tab]:
-    """Opens tabs for encoders; all are closed at the end of the test."""
-    pages: list[Page] = []
-
-    def open_tab(browser: Browser, host: Host) -> EncoderPage:
-        page = browser.new_page()
-        pages.append(page)
-        return EncoderPage(page, host)
-
-    yield open_tab
-    for page in pages:
-        page.close()
 
 
 @pytest.fixture

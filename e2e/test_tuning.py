@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from encoders import EncoderPage, encoder_site
 from host import Host, flip
 from sites import pywasm
 
-from pywasm.bench.browsers import Browser, Page
+from pywasm.bench.browsers import Browser
 from pywasm.site_tuner import write_tuner
 from pywasm_jit import recipes
 from pywasm_jit.kernels.matmul import share, tile_rows
@@ -53,19 +53,6 @@ def slow(tmp_path_factory: pytest.TempPathFactory) -> Path:
     site = encoder_site(folder / "model", folder / "site")
     write_tuner(site, "")
     return site
-
-
-@pytest.fixture
-def encoder_tab() -> Iterator[Callable[[Browser, Host], EncoderPage]]:
-    pages: list[Page] = []
-
-    def open_tab(browser: Browser, host: Host) -> EncoderPage:
-        pages.append(browser.new_page())
-        return EncoderPage(pages[-1], host)
-
-    yield open_tab
-    for page in pages:
-        page.close()
 
 
 Tab = Callable[[Browser, Host], EncoderPage]

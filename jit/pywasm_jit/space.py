@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pywasm_jit.device import Device
-from pywasm_jit.ir import Kernel, KernelError, Numeric
+from pywasm_jit.ir import Kernel, KernelError
 from pywasm_jit.kernels.matmul import share, tile_rows
 from pywasm_jit.schedule import Schedule, Step
 
@@ -119,8 +119,3 @@ def _steps(
 
 Space = Callable[[Kernel, Mapping[str, int], Parameters, Device], list[list[Step]]]
 SPACES: dict[str, Space] = {"matmul": _matmul, "matmul_i8": _matmul}
-
-
-def numeric_for(device: Device) -> Numeric:
-    """Fused where multiply-add is one instruction; elsewhere the class that runs everywhere."""
-    return "fused" if device.relaxed and device.fused else "separate"

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 Samples = list[list[float]]
 
@@ -36,9 +35,6 @@ class Result:
     gain: float
     measured: int
     times: dict[int, list[float]] = field(default_factory=dict)
-
-    def json(self) -> dict[str, Any]:
-        return {"winner": self.winner, "gain": self.gain, "measured": self.measured}
 
 
 FIRST, KEEP = 3, 4  # samples at first; a quarter stays and is sampled twice as often

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import re
-import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -68,7 +68,7 @@ def first_visit(context: Bench) -> None:
             page.write_text(_PAGE.format(hints=_hints(site), question=question))
             with Visit(rpc, line) as visit:
                 visit.goto(f"{address}/{page.name}")
-                found = _wait(visit, page)
+                found = _answered(visit, page)
                 requests, received = visit.until(found["epoch"])
             page.unlink()
             add(CASE, "pywasm", "first_semantic_ms", "ms", found["semantic"])
@@ -88,15 +88,8 @@ def _hints(site: Path) -> str:
     return "\n".join(re.findall(r'<link rel="(?:preload|modulepreload|prefetch)"[^>]*>', page))
 
 
-def _wait(visit: Visit, page: Path) -> dict[str, float]:
-    end = time.monotonic() + 120
-    found = None
-    while not found and time.monotonic() < end:
-        time.sleep(0.1)
-        found = visit.evaluate("() => globalThis.visit?.done && globalThis.visit")
-    if not found or "error" in found:
-        raise RuntimeError(f"{page.name}: {found['error'] if found else 'no answer'}")
+def _answered(visit: Visit, page: Path) -> dict[str, Any]:
+    found = visit.outcome(page.name, 120)
     if found["mode"] != "hybrid" or not found["hits"] or found.get("note"):
         raise RuntimeError(f"{page.name}: no semantic answer, but {found}")
-    times: dict[str, float] = found
-    return times
+    return found

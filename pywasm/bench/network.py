@@ -84,6 +84,20 @@ class Visit:
         """Begin to navigate; does not wait."""
         self._rpc.call("Page.navigate", {"url": url}, sessionId=self._page)
 
+    def outcome(self, page: str, seconds: float) -> dict[str, Any]:
+        """What the page has put into `globalThis.visit` once that says `done`.
+
+        Raises RuntimeError, naming the page, for its `error` or when the time is over.
+        """
+        end = time.monotonic() + seconds
+        found: dict[str, Any] | None = None
+        while not found and time.monotonic() < end:
+            time.sleep(0.1)
+            found = self.evaluate("() => globalThis.visit?.done && globalThis.visit")
+        if not found or "error" in found:
+            raise RuntimeError(f"{page}: {found['error'] if found else 'nothing found'}")
+        return found
+
     def evaluate(self, function: str, timeout: float = 60.0) -> Any:
         """The value of an async function called in the page."""
         params = {

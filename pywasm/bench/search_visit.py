@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import time
 
 import numpy as np
 
@@ -76,13 +75,7 @@ def first_visit(context: Context) -> None:
             )
             with Visit(rpc, line) as visit:
                 visit.goto(f"{address}/{page.name}")
-                end = time.monotonic() + 60
-                done = None
-                while not done and time.monotonic() < end:
-                    time.sleep(0.1)
-                    done = visit.evaluate("() => globalThis.visit?.done && globalThis.visit")
-                if not done or "error" in done:
-                    raise RuntimeError(f"{page.name}: {done['error'] if done else 'nothing found'}")
+                done = visit.outcome(page.name, 60)
                 requests, received = visit.until(done["vectorEpoch"])
             page.unlink()
             add(case, "pywasm", "first_result_ms", "ms", done["vector"])

@@ -242,6 +242,3 @@ class Plan(_Model):
     wgsl: PlanFile | None = pydantic.Field(
         description="JSON, a list with one for each kernel: {source, entry, workgroups}, or null"
     )
-    wheel: PlanFile | None = pydantic.Field(
-        None, description="pywasm_jit for tuning on the device, where the site carries it"
-    )

@@ -8,7 +8,7 @@ const packages = { "@langchain/core": "langchain.ts", "@huggingface/tokenizers":
 
 // Lower layers first; a file may import from its own layer and from those before it.
 const layers = [
-  ["generated/*", "types.ts", "error.ts", "locks.ts", "compile.ts"],
+  ["generated/*", "types.ts", "error.ts", "locks.ts", "compile.ts", "spawn.ts"],
   ["pages/*"],
   ["messages.ts", "head.ts", "manifest.ts", "filter.ts", "fuse.ts", "highlight.ts", "recorder.ts", "columns.ts", "records.ts", "pack.ts", "empty.ts", "stored.ts", "protocol.ts", "rpc.ts", "network.ts"],
   ["inference/expr.ts", "inference/features.ts", "tuning/messages.ts", "tuning/tasks.ts"],

@@ -5,6 +5,7 @@
 import { PywasmError } from "./error.ts";
 import type { Host, HostEvent } from "./protocol.ts";
 import { remoteHost } from "./rpc.ts";
+import { spawn } from "./spawn.ts";
 
 /** How long a worker that reported an error may take to answer before it counts as dead, ms. */
 const PING_MS = 3000;
@@ -64,7 +65,10 @@ export class Connection {
   }
 
   static #worker(url: URL | null): Connection {
-    const worker = spawn(url);
+    // Options are literals: bundlers read them here, and Vite refuses to build a page with any other.
+    const worker = url
+      ? spawn(url, "pywasm")
+      : new Worker(new URL("./worker.js", import.meta.url), { type: "module", name: "pywasm" });
     const host = remoteHost(worker);
     const lock = `pywasm-worker-${Math.random()}-${performance.timeOrigin}`;
     const connection = new Connection(host, () => worker.terminate());
@@ -95,15 +99,4 @@ function watch(worker: Worker, host: Host, lock: string, dead: () => void): void
       if (!answered) dead();
     }, PING_MS);
   });
-}
-
-function spawn(url: URL | null): Worker {
-  if (!url) return new Worker(new URL("./worker.js", import.meta.url), { type: "module", name: "pywasm" });
-  if (url.origin === location.origin || url.protocol === "blob:") return new Worker(url, { type: "module", name: "pywasm" });
-  // A worker must be of the page's origin; a module it imports need not (if served with CORS).
-  const source = new Blob([`import ${JSON.stringify(url.href)};`], { type: "text/javascript" });
-  const address = URL.createObjectURL(source);
-  const worker = new Worker(address, { type: "module", name: "pywasm" });
-  worker.addEventListener("message", () => URL.revokeObjectURL(address), { once: true });
-  return worker;
 }

@@ -169,6 +169,4 @@ export interface Plan {
   modules: PlanModule[];
   /** JSON, a list with one for each kernel: {source, entry, workgroups}, or null */
   wgsl: PlanFile | null;
-  /** pywasm_jit for tuning on the device, where the site carries it */
-  wheel?: PlanFile | null;
 }

@@ -1,7 +1,7 @@
 /** The page's side of one encoder worker, and everything that can go wrong with it. */
 import { aborted, fromPlain, PywasmError, throwIfAborted } from "../error.ts";
 import type { Method, Reply, Request } from "./protocol.ts";
-import { spawn } from "./spawn.ts";
+import { spawn } from "../spawn.ts";
 import type { Channel } from "./thread.ts";
 import type { EncoderProgress } from "./types.ts";
 

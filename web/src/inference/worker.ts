@@ -1,6 +1,6 @@
 /** The entry of encoder-worker.js. Imported (`thread: "inline"`), it only offers serve(). */
 import { serve } from "./host.ts";
-import { spawn } from "./spawn.ts";
+import { spawn } from "../spawn.ts";
 import type { Channel } from "./thread.ts";
 
 export { serve };

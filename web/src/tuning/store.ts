@@ -2,6 +2,7 @@
  * Tuned kernels of earlier visits, in IndexedDB, by kernel, shape, device and compiler. What comes
  * out is checked by its hash before anything runs it: a disk may have changed it.
  */
+import { Sha256 } from "../inference/sha256.ts";
 import { answer, finished, openDatabase } from "../pages/idb.ts";
 import type { TuneTask, Winner } from "./messages.ts";
 import type { TuneWork } from "./tasks.ts";
@@ -39,7 +40,7 @@ export class TunedKernels {
       const read = this.#database.transaction(STORE).objectStore(STORE).get(keyOf(task, work));
       const stored = await answer<Stored | undefined>(read);
       if (!stored?.winner) return stored && null;
-      if ((await sealOf(stored.winner)) === stored.seal) return stored.winner;
+      if (sealOf(stored.winner) === stored.seal) return stored.winner;
     } catch {
       return undefined;
     }
@@ -49,7 +50,7 @@ export class TunedKernels {
 
   /** A full disk loses the winner, not the visit. */
   async put(task: TuneTask, work: TuneWork, winner: Winner | null): Promise<void> {
-    const stored: Stored = { winner, seal: winner && (await sealOf(winner)), at: Date.now() };
+    const stored: Stored = { winner, seal: winner && sealOf(winner), at: Date.now() };
     await this.#change((store) => store.put(stored, keyOf(task, work)));
   }
 
@@ -79,11 +80,6 @@ function keyOf({ recipe, extents, buffers }: TuneTask, { compiler, shared }: Tun
   return JSON.stringify([kernel, parameters, numeric, extents, buffers, shared, device, compiler]);
 }
 
-async function sealOf({ grid, steps, module }: Winner): Promise<string> {
-  const words = new TextEncoder().encode(JSON.stringify([grid, steps]));
-  const all = new Uint8Array(words.length + module.length);
-  all.set(words);
-  all.set(module, words.length);
-  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", all));
-  return Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("");
+function sealOf({ grid, steps, module }: Winner): string {
+  return new Sha256().update(new TextEncoder().encode(JSON.stringify([grid, steps]))).update(module).digest();
 }

@@ -262,7 +262,6 @@ def main() -> None:
         "kernels": [kernel(0, "rows"), kernel(1, "rows"), kernel(2, "batch")],
         "modules": modules,
         "wgsl": None,
-        "wheel": None,
     }  # fmt: skip
     Plan.model_validate(plan)
     (OUTPUT / "plan.json").write_text(json.dumps(plan, indent=1) + "\n")

@@ -1,9 +1,9 @@
-/** Starting workers: this bundle's own script again, or a script that an option names. */
+/** Starting workers from an address: this bundle's own script again, or one that an option names. */
 
 /** A module worker at `url`, which may be of another origin (if served with CORS). */
 export function spawn(url: URL, name: string): Worker {
   if (url.origin === origin || url.protocol === "blob:") return new Worker(url, { type: "module", name });
-  // A worker must be of the page's origin; a module it imports need not.
+  // A worker must be of the page's origin; a module it imports need not (if served with CORS).
   const source = new Blob([`import ${JSON.stringify(url.href)};`], { type: "text/javascript" });
   const address = URL.createObjectURL(source);
   const worker = new Worker(address, { type: "module", name });
