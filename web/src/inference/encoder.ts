@@ -2,14 +2,23 @@
 import { PywasmError, throwIfAborted } from "../error.ts";
 import type { TuneWork } from "../tuning/tasks.ts";
 import type { Adoption, Tensors } from "./backend.ts";
-import type { ModelInfo, OpenRequest } from "./protocol.ts";
-import { Remote, type AskOptions } from "./remote.ts";
+import { findPlan, startOpened } from "./find.ts";
+import { Lasting } from "./lasting.ts";
+import type { Method, ModelInfo, OpenRequest } from "./protocol.ts";
+import type { AskOptions, Remote, Script } from "./remote.ts";
 import type { EncodeOptions, EncoderOptions, EncoderStatus, StepTiming } from "./types.ts";
 
 export type * from "./types.ts";
 export type { Adoption, Tensor, Tensors } from "./backend.ts";
 
-const PLAN_FILE = "plan.json";
+/** Where a site carries its encoder. */
+const CARRIED = "encoder/";
+
+const SCRIPT: Script = {
+  name: "encoder",
+  worker: () => new Worker(new URL("./encoder-worker.js", import.meta.url), { type: "module", name: "pywasm-encoder" }),
+  inline: async () => (await import("./worker.ts")).serveEncoder,
+};
 
 /** A compiled model. */
 export class Session {
@@ -17,11 +26,7 @@ export class Session {
   readonly licence: string;
   /** SHA-256 of the weights, configuration and tokenizer that it was compiled from. */
   readonly source: string;
-  /** For starting again: without open()'s signal, which is over. */
-  readonly #options: Omit<EncoderOptions, "signal">;
-  readonly #request: OpenRequest;
-  #remote: Promise<Remote>;
-  #closed = false;
+  readonly #remote: Lasting;
 
   /** Opens the model at `where`: a folder that `pywasm compile` wrote, its plan.json, or a site that carries an encoder. */
   static async open(where: string | URL, options: EncoderOptions = {}): Promise<Session> {
@@ -32,9 +37,8 @@ export class Session {
     this.name = info.name;
     this.licence = info.licence;
     this.source = info.source;
-    this.#remote = Promise.resolve(remote);
-    this.#request = request;
-    this.#options = options;
+    // For starting again: without open()'s signal, which is over.
+    this.#remote = new Lasting("encoder", remote, () => start(Promise.resolve(request), options).then(([started]) => started));
   }
 
   /** Runs the plan with the given sizes of its symbols, e.g. { batch: 1, seq: 16 }. */
@@ -68,32 +72,16 @@ export class Session {
   }
 
   /** Gives the memory back; what is running is rejected with code "closed". What is stored stays. */
-  async close(): Promise<void> {
-    if (this.#closed) return;
-    this.#closed = true;
-    (await this.#remote.catch(() => null))?.close(closed());
+  close(): Promise<void> {
+    return this.#remote.close();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
   }
 
-  protected async ask<T>(method: "encode" | "run" | "status" | "timings" | "tuneWork" | "adopt" | "clear", args: unknown[] = [], options: AskOptions = {}): Promise<T> {
-    throwIfAborted(options.signal);
-    if (this.#closed) throw closed();
-    const remote = await this.#running();
-    if (this.#closed) throw closed();
-    return remote.ask<T>(method, args, options);
-  }
-
-  /** The worker; after it died, a new one with the model loaded again: one for all that call meanwhile. */
-  async #running(): Promise<Remote> {
-    const known = this.#remote;
-    const remote = await known.catch(() => null);
-    if (remote && !remote.ended) return remote;
-    if (this.#closed) throw closed();
-    if (this.#remote === known) this.#remote = start(Promise.resolve(this.#request), this.#options).then(([started]) => started);
-    return this.#remote;
+  protected ask<T>(method: Method, args: unknown[] = [], options: AskOptions = {}): Promise<T> {
+    return this.#remote.ask<T>(method, args, options);
   }
 }
 
@@ -142,44 +130,11 @@ async function connect(where: string | URL, options: EncoderOptions): Promise<Op
     ...(rows !== undefined && { rows }), ...(marks !== undefined && { marks }),
   };
   // Both at once: the worker's script and the plan.
-  const finding = fetchPlan(where, options.signal).then((found): OpenRequest => ({ ...found, options: data }));
+  const finding = findPlan(where, CARRIED, options.signal).then((found): OpenRequest => ({ ...found, options: data }));
   const [remote, info] = await start(finding, options);
   return { remote, request: await finding, options, info };
 }
 
-async function start(finding: Promise<OpenRequest>, { workerUrl, thread = "worker", signal, onProgress }: EncoderOptions): Promise<[Remote, ModelInfo]> {
-  finding.catch(() => undefined);
-  const remote = await Remote.start(workerUrl === undefined ? null : new URL(workerUrl, location.href), thread);
-  try {
-    return [remote, await remote.ask<ModelInfo>("open", [await finding], { signal, hear: onProgress })];
-  } catch (error) {
-    remote.close(closed());
-    throw error;
-  }
-}
-
-/** The plan of the model at `where`, or of the encoder of the site there. */
-async function fetchPlan(where: string | URL, signal: AbortSignal | undefined): Promise<Pick<OpenRequest, "address" | "plan">> {
-  const base = new URL(where, location.href);
-  base.hash = "";
-  base.search = "";
-  base.pathname = base.pathname.replace(/(plan\.json|manifest\.json|index\.html)$/, "");
-  if (!base.pathname.endsWith("/")) base.pathname += "/";
-  for (const folder of [base, new URL("encoder/", base)]) {
-    let response: Response;
-    try {
-      response = await fetch(new URL(PLAN_FILE, folder), { cache: "no-cache", ...(signal && { signal }) });
-    } catch {
-      throwIfAborted(signal);
-      return { address: base.href, plan: null };
-    }
-    if (response.ok) return { address: folder.href, plan: await response.text() };
-    if (response.status >= 500) return { address: folder.href, plan: null };
-  }
-  const file = new URL(PLAN_FILE, base).href;
-  throw new PywasmError("network", `${file} is not there, nor is encoder/${PLAN_FILE}: is this the address of a model that \`pywasm compile\` wrote?`, { file });
-}
-
-function closed(): PywasmError {
-  return new PywasmError("closed", "the encoder is closed");
+function start(finding: Promise<OpenRequest>, { workerUrl, thread, signal, onProgress }: EncoderOptions): Promise<[Remote, ModelInfo]> {
+  return startOpened<ModelInfo>(SCRIPT, finding, { workerUrl, thread }, { signal, hear: onProgress });
 }

@@ -1,6 +1,6 @@
 /** A compiled model in its worker: opened, run, asked. */
 import { PywasmError } from "../error.ts";
-import type { Plan, PlanModule } from "../generated/plan.ts";
+import type { Plan } from "../generated/plan.ts";
 import { Recorder } from "../recorder.ts";
 import { tasksOf, type TuneWork } from "../tuning/tasks.ts";
 import type { Stage } from "../types.ts";
@@ -8,11 +8,11 @@ import type { Adoption, Backend, Tensors } from "./backend.ts";
 import { batches } from "./batches.ts";
 import { evaluate, type Symbols } from "./expr.ts";
 import { FallbackBackend } from "./fallback_backend.ts";
-import { canShare, hasRelaxedSimd, hasSimd } from "./features.ts";
-import { ModelFiles } from "./files.ts";
+import type { ModelFiles } from "./files.ts";
+import { compileKernels, deviceFor, locate, moduleFor } from "./opening.ts";
 import { parsePlan, PLAN_FILE } from "./plan.ts";
 import type { ModelInfo, OpenRequest } from "./protocol.ts";
-import { openStore, removeStore } from "./store.ts";
+import { removeStore } from "./store.ts";
 import { Tokenizer } from "./tokenizer.ts";
 import type { EncoderProgress, EncoderStatus, StepTiming } from "./types.ts";
 import { WasmBackend } from "./wasm_backend.ts";
@@ -23,8 +23,6 @@ import { loadWeights } from "./weights.ts";
 const ROWS = 512;
 /** Kernels are tuned for runs of so many tokens, times a power of two: the next visit's runs count the same. */
 const TUNED_TOKENS = 32;
-/** The most threads that are started by themselves. */
-const THREADS = 16;
 
 type Hear = (event: EncoderProgress) => void;
 
@@ -45,16 +43,13 @@ export class Model {
 
   /** `spawn` starts a worker with this same script. */
   static async open(request: OpenRequest, spawn: () => Worker, hear: Hear, signal: AbortSignal): Promise<Model> {
-    if (!hasSimd()) throw new PywasmError("unsupported", "this browser's WebAssembly has no SIMD (128 bits), which the encoder needs: Chrome 91, Firefox 89, Safari 16.4 and later have");
     const { options } = request;
+    const device = deviceFor(options.threads);
     const recorder = new Recorder(options.marks === true);
-    const { address, text, files } = await recorder.stage("storage", () => locate(request, signal));
+    const { address, text, files } = await recorder.stage("storage", () => locate(request, "encoder/", options.storage !== "memory", signal));
     const plan = parsePlan(text, PLAN_FILE);
     const { rows = ROWS, backend: wanted = "wasm" } = options;
-    const threads = canShare() ? Math.max(1, Math.min(options.threads ?? (navigator.hardwareConcurrency || 2) - 1, 64)) : 1;
-    const shared = threads > 1;
-    const numeric = hasRelaxedSimd() ? "fused" : "separate";
-    const kernels = moduleFor(plan, numeric, shared);
+    const kernels = moduleFor(plan, device);
     const seq = mostTokens(plan);
     if (wanted !== "wasm" && wanted !== "webgpu") throw new PywasmError("argument", `backend: "wasm" or "webgpu" expected, not ${JSON.stringify(wanted)}`);
     const total = plan.weights.bytes;
@@ -62,7 +57,7 @@ export class Model {
     const wasm = (note?: string): Backend => {
       const module = recorder.stage("kernels", () => compileKernels(files, kernels));
       module.catch(() => undefined);  // start() reports it
-      return new WasmBackend({ plan, numeric, module, shared, threads: options.threads ? threads : Math.min(threads, THREADS), largest: { batch: Math.ceil(rows / seq), seq }, spawn, note });
+      return new WasmBackend({ plan, ...device, module, largest: { batch: Math.ceil(rows / seq), seq }, spawn, note });
     };
     const backend = wanted === "wasm" ? wasm() : await recorder.stage("gpu", () => openGpu(plan, files, wasm, load));
     try {
@@ -188,16 +183,6 @@ export class Model {
   }
 }
 
-/** The plan's text and where its files are. Offline that is where they were found on an earlier visit. */
-async function locate({ address, plan, options }: OpenRequest, signal: AbortSignal): Promise<{ address: string; text: string; files: ModelFiles }> {
-  for (const folder of plan === null ? [address, `${address}encoder/`] : [address]) {
-    const files = new ModelFiles(new URL(folder), options.storage === "memory" ? null : await openStore(folder), signal);
-    const text = plan ?? (await files.plan());
-    if (text !== null) return { address: folder, text, files };
-  }
-  throw new PywasmError("network", `${address}${PLAN_FILE} could not be fetched, and none is stored`, { file: PLAN_FILE });
-}
-
 /** A GPU's, replaced by `wasm` where there is none, or once it is lost; status() says why. */
 async function openGpu(plan: Plan, files: ModelFiles, wasm: (note: string) => Backend, load: (into: Backend) => Promise<void>): Promise<Backend> {
   try {
@@ -218,13 +203,6 @@ async function openGpu(plan: Plan, files: ModelFiles, wasm: (note: string) => Ba
   }
 }
 
-async function compileKernels(files: ModelFiles, file: PlanModule): Promise<WebAssembly.Module> {
-  const bytes = await files.whole(file);
-  return WebAssembly.compile(bytes).catch((cause: unknown) => {
-    throw new PywasmError("corrupt", `${file.file} is not a WebAssembly module this browser can run: ${cause instanceof Error ? cause.message : String(cause)}`, { file: file.file, cause });
-  });
-}
-
 /** A batch of token ids, padded to the longest, as the plan's inputs. */
 function inputsOf(plan: Plan, texts: readonly (readonly number[])[]): { symbols: Symbols; inputs: Tensors } {
   const batch = texts.length;
@@ -233,12 +211,6 @@ function inputsOf(plan: Plan, texts: readonly (readonly number[])[]): { symbols:
   texts.forEach((text, row) => ids.set(text, row * seq));
   const known: Tensors = { ids, lengths: Int32Array.from(texts, ({ length }) => length), types: new Int32Array(batch * seq) };
   return { symbols: { batch, seq }, inputs: Object.fromEntries(plan.inputs.map(({ name }) => [name, known[name]!])) };
-}
-
-function moduleFor({ modules }: Plan, numeric: string, shared: boolean): PlanModule {
-  const module = modules.find((one) => one.numeric === numeric && one.shared === shared);
-  if (!module) throw new PywasmError("corrupt", `${PLAN_FILE}: there are no kernels for ${shared ? "several threads" : "one thread"}, ${numeric} multiply-add`, { file: PLAN_FILE });
-  return module;
 }
 
 function mostTokens({ encoder, limits }: Plan): number {

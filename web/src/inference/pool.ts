@@ -86,7 +86,7 @@ export class Pool {
   }
 
   end(): void {
-    this.#settled?.(new PywasmError("closed", "the encoder is closed"));
+    this.#settled?.(new PywasmError("closed", "the model is closed"));
     this.#settled = null;
     for (const worker of this.#workers) worker.terminate();
   }
@@ -110,7 +110,7 @@ export class Pool {
 
   #settle(): void {
     if (!this.#lost && this.#open.some((count) => count > 0)) return;
-    const failure = this.#failure === null ? null : new PywasmError("worker", `a thread of the encoder failed: ${this.#failure}`);
+    const failure = this.#failure === null ? null : new PywasmError("worker", `a thread of the model failed: ${this.#failure}`);
     this.#settled?.(failure);
     this.#settled = null;
   }

@@ -1,12 +1,9 @@
-/** What the page's side of an encoder and its worker say to each other: numbered calls, answers, events. */
+/** What the page's side of a model and its worker say to each other: numbered calls, answers, events. */
 import type { PlainError } from "../error.ts";
-import type { EncoderOptions, EncoderProgress } from "./types.ts";
+import type { Found } from "./find.ts";
+import type { EncoderOptions } from "./types.ts";
 
-export interface OpenRequest {
-  /** The folder of the plan, ending in "/". */
-  address: string;
-  /** The content of plan.json; null if its host could not be reached. */
-  plan: string | null;
+export interface OpenRequest extends Found {
   options: Pick<EncoderOptions, "threads" | "backend" | "storage" | "rows" | "marks">;
 }
 
@@ -20,15 +17,16 @@ export interface ModelInfo {
   maxTokens: number;
 }
 
-export type Method = "connect" | "open" | "encode" | "run" | "status" | "timings" | "tuneWork" | "adopt" | "clear" | "cancel" | "close";
+/** Calls of an encoder; "connect", "cancel" and "close" are known to every worker (service.ts). */
+export type Method = "open" | "encode" | "run" | "status" | "timings" | "tuneWork" | "adopt" | "clear";
 
 export interface Request {
   number: number;
-  method: Method;
+  method: string;
   args: unknown[];
 }
 
 export type Reply =
   | { number: number; value: unknown }
   | { number: number; error: PlainError }
-  | { number: number; event: EncoderProgress };
+  | { number: number; event: unknown };

@@ -1,16 +1,27 @@
-/** The page's side of one encoder worker, and everything that can go wrong with it. */
+/** The page's side of one model's worker, and everything that can go wrong with it. */
 import { aborted, fromPlain, PywasmError, throwIfAborted } from "../error.ts";
-import type { Method, Reply, Request } from "./protocol.ts";
+import type { Reply, Request } from "./protocol.ts";
 import { spawn } from "../spawn.ts";
 import type { Channel } from "./thread.ts";
-import type { EncoderProgress } from "./types.ts";
 
 /** A worker that has said nothing for so long, ms, was never started: not every browser reports that. */
 const START_MS = 60_000;
 
+/** Which worker it is. */
+export interface Script {
+  /** What it serves, for messages: "encoder". */
+  name: string;
+  /** Starts the one beside this script. Bundlers find its address where `new Worker(new URL(...))` is written out. */
+  worker: () => Worker;
+  /** Serves in this thread. */
+  inline: () => Promise<(channel: Channel, start: () => Worker) => void>;
+}
+
 export interface AskOptions {
   signal?: AbortSignal | undefined;
-  hear?: ((event: EncoderProgress) => void) | undefined;
+  hear?: ((event: never) => void) | undefined;
+  /** An abort only tells the worker, whose answer is waited for: it says how far it came. */
+  patient?: boolean;
 }
 
 interface Waiting {
@@ -20,6 +31,7 @@ interface Waiting {
 }
 
 export class Remote {
+  readonly #name: string;
   readonly #channel: Channel;
   readonly #terminate: () => void;
   readonly #waiting = new Map<number, Waiting>();
@@ -28,12 +40,12 @@ export class Remote {
   #ended: PywasmError | null = null;
 
   /** Starts a worker from `url` (null: the one beside this script), or serves the calls in this thread. */
-  static async start(url: URL | null, thread: "worker" | "inline"): Promise<Remote> {
+  static async start({ name, worker: make, inline }: Script, url: URL | null, thread: "worker" | "inline"): Promise<Remote> {
     if (thread === "inline") {
-      const { serve } = await import("./worker.ts");
+      const serve = await inline();
       const { port1, port2 } = new MessageChannel();
       serve(port2, () => { throw new Error("no workers inline"); });
-      const remote = new Remote(port1, () => {
+      const remote = new Remote(name, port1, () => {
         remote.#post("close", []);
         port1.close();
       });
@@ -41,20 +53,21 @@ export class Remote {
       port2.start();
       return remote;
     }
-    const worker = url ? spawn(url, "pywasm-encoder") : new Worker(new URL("./encoder-worker.js", import.meta.url), { type: "module", name: "pywasm-encoder" });
-    const remote = new Remote(worker, () => worker.terminate());
+    const worker = url ? spawn(url, `pywasm-${name}`) : make();
+    const remote = new Remote(name, worker, () => worker.terminate());
     worker.addEventListener("error", (event) => {
       const message = event.message ? `: ${event.message}` : "";
-      remote.close(new PywasmError("worker", `the encoder's worker failed or could not be started from ${url?.href ?? "encoder-worker.js"}${message}`));
+      remote.close(new PywasmError("worker", `the ${name}'s worker failed or could not be started from ${url?.href ?? `${name}-worker.js`}${message}`));
     });
-    const late = setTimeout(() => remote.close(new PywasmError("worker", `the encoder's worker has not started within ${START_MS / 1000} s`)), START_MS);
+    const late = setTimeout(() => remote.close(new PywasmError("worker", `the ${name}'s worker has not started within ${START_MS / 1000} s`)), START_MS);
     worker.addEventListener("message", () => clearTimeout(late), { once: true });
-    worker.addEventListener("messageerror", () => remote.close(new PywasmError("worker", "an answer of the encoder's worker could not be read")));
+    worker.addEventListener("messageerror", () => remote.close(new PywasmError("worker", `an answer of the ${name}'s worker could not be read`)));
     remote.#watch();
     return remote;
   }
 
-  private constructor(channel: Channel, terminate: () => void) {
+  private constructor(name: string, channel: Channel, terminate: () => void) {
+    this.#name = name;
     this.#channel = channel;
     this.#terminate = terminate;
     channel.addEventListener("message", ({ data }: MessageEvent<Reply>) => this.#take(data));
@@ -65,15 +78,16 @@ export class Remote {
   }
 
   /** Calls `method`. An abort is answered at once; the worker stops at the next step. */
-  ask<T>(method: Method, args: unknown[] = [], { signal, hear }: AskOptions = {}): Promise<T> {
+  ask<T>(method: string, args: unknown[] = [], { signal, hear, patient = false }: AskOptions = {}): Promise<T> {
     return new Promise<T>((resolve, reject) => {
       throwIfAborted(signal);
       if (this.#ended) throw this.#ended;
       const number = ++this.#last;
       const done = (): void => signal?.removeEventListener("abort", abort);
       const abort = (): void => {
-        this.#waiting.delete(number);
         this.#post("cancel", [number]);
+        if (patient) return;
+        this.#waiting.delete(number);
         reject(aborted());
       };
       signal?.addEventListener("abort", abort, { once: true });
@@ -95,7 +109,7 @@ export class Remote {
     this.#waiting.clear();
   }
 
-  #post(method: Method, args: unknown[]): void {
+  #post(method: string, args: unknown[]): void {
     this.#channel.postMessage({ number: ++this.#last, method, args } satisfies Request);
   }
 
@@ -103,7 +117,7 @@ export class Remote {
     const waiting = this.#waiting.get(reply.number);
     if (!waiting) return;
     if ("event" in reply) {
-      waiting.hear?.(reply.event);
+      waiting.hear?.(reply.event as never);
       return;
     }
     this.#waiting.delete(reply.number);
@@ -114,8 +128,8 @@ export class Remote {
   /** The worker's end, whatever the cause, releases a Web Lock that it holds. */
   #watch(): void {
     if (!navigator.locks) return;
-    const lock = `pywasm-encoder-${Math.random()}-${performance.timeOrigin}`;
-    const dead = (): void => this.close(new PywasmError("worker", "the encoder's worker ended unexpectedly; the next call starts it again"));
+    const lock = `pywasm-${this.#name}-${Math.random()}-${performance.timeOrigin}`;
+    const dead = (): void => this.close(new PywasmError("worker", `the ${this.#name}'s worker ended unexpectedly; the next call starts it again`));
     void this.ask("connect", [lock]).then(() => navigator.locks.request(lock, dead)).catch(() => undefined);
   }
 }
