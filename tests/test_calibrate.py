@@ -1,5 +1,6 @@
 """What is measured holds: a search at the table's effort reaches the recall it promises."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -55,9 +56,17 @@ def test_the_table_keeps_its_promise(
     queries = clustered(150, 2)  # none of them was measured with
     vectors = np.load(tmp_path / "v.npy")[built.order]
     truth = exact_neighbours(queries, iter([vectors]), 10, "cosine")
-    for target in reached:
-        found = [engine.search_vector(query, 10, recall=target).rows for query in queries]
-        assert recall(found, truth) >= target - 0.02
+    between = [(low + high) / 2 for low, high in pairwise(reached)]
+    work = {}  # codes and distances, by recall
+    for target in sorted(reached + between):
+        answers = [engine.search_vector(query, 10, recall=target) for query in queries]
+        assert recall([answer.rows for answer in answers], truth) >= target - 0.02
+        work[target] = tuple(
+            sum(answer.counters[name] for answer in answers) for name in ("codes", "distances")
+        )
+    for (low, high), target in zip(pairwise(reached), between, strict=True):
+        for least, some, most in zip(work[low], work[target], work[high], strict=True):
+            assert min(least, most) <= some <= max(least, most)
     efforts = [calibration.best[target].cost_ns(built.plan) for target in reached]
     assert efforts == sorted(efforts)
 

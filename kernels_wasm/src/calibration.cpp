@@ -15,6 +15,15 @@ constexpr uint32_t kMostEffort = 1u << 24;
 uint32_t at_most(double value, uint32_t most) {
   return value >= most ? most : value < 1 ? 1 : static_cast<uint32_t>(ceil(value));
 }
+
+Effort effort_of(const PwCalibration& line) {
+  return {line.nprobe, line.ef_search, line.rerank};
+}
+
+Effort between(const Effort& low, const Effort& high, double part) {
+  const auto mix = [part](uint32_t a, uint32_t b) { return at_most(a + part * (static_cast<double>(b) - a), kMostEffort); };
+  return {mix(low.nprobe, high.nprobe), mix(low.ef_search, high.ef_search), mix(low.rerank, high.rerank)};
+}
 }  // namespace
 
 int32_t Calibration::open(Index& index) {
@@ -39,27 +48,37 @@ int32_t Calibration::open(Index& index) {
 Effort Calibration::effort(float recall, float rank) const {
   if (lines_.empty()) return guess(recall, rank);
   // The lines of the least recall that is enough, or of the greatest there is.
-  size_t first = 0;
-  while (first < lines_.size() && lines_[first].recall < recall - 1e-4f) first++;
-  if (first == lines_.size()) first--;
-  const float chosen = lines_[first].recall;
-  while (first > 0 && lines_[first - 1].recall == chosen) first--;
-  size_t end = first;
-  while (end < lines_.size() && lines_[end].recall == chosen) end++;
-  size_t above = first;
-  while (above < end && static_cast<float>(lines_[above].rank) < rank) above++;
-  if (above == first) return {lines_[first].nprobe, lines_[first].ef_search, lines_[first].rerank};
-  const PwCalibration& low = lines_[above - 1];
-  if (above == end) {
+  const auto less = [](const PwCalibration& line, float wanted) { return line.recall < wanted; };
+  const auto lines_of = [&](float chosen) {
+    const auto first = std::lower_bound(lines_.begin(), lines_.end(), chosen, less);
+    const auto end = std::find_if(first, lines_.end(), [&](const PwCalibration& line) { return line.recall != chosen; });
+    return std::span(lines_).subspan(static_cast<size_t>(first - lines_.begin()), static_cast<size_t>(end - first));
+  };
+  auto enough = std::lower_bound(lines_.begin(), lines_.end(), recall - 1e-4f, less);
+  if (enough == lines_.end()) enough--;
+  const Effort more = at_rank(lines_of(enough->recall), rank);
+  const auto before = std::lower_bound(lines_.begin(), lines_.end(), enough->recall, less);
+  if (before == lines_.begin() || recall >= enough->recall) return more;
+  // Each further cluster or candidate brings fewer neighbours than the one before, so recall is
+  // concave in the effort: between two that were measured a straight line promises too little.
+  const float least = (before - 1)->recall;
+  return between(at_rank(lines_of(least), rank), more, (recall - least) / (enough->recall - least));
+}
+
+// By the lines of one recall.
+Effort Calibration::at_rank(std::span<const PwCalibration> lines, float rank) {
+  size_t above = 0;
+  while (above < lines.size() && static_cast<float>(lines[above].rank) < rank) above++;
+  if (above == 0) return effort_of(lines[0]);
+  const PwCalibration& low = lines[above - 1];
+  if (above == lines.size()) {
     // Beyond what was measured: in proportion.
     const double factor = static_cast<double>(rank) / low.rank;
     return {at_most(low.nprobe * factor, kMostEffort), at_most(low.ef_search * factor, kMostEffort),
             at_most(low.rerank * sqrt(factor), kMostEffort)};
   }
-  const PwCalibration& high = lines_[above];
-  const double part = (static_cast<double>(rank) - low.rank) / (high.rank - low.rank);
-  const auto between = [part](uint32_t a, uint32_t b) { return at_most(a + part * (static_cast<double>(b) - a), kMostEffort); };
-  return {between(low.nprobe, high.nprobe), between(low.ef_search, high.ef_search), between(low.rerank, high.rerank)};
+  const PwCalibration& high = lines[above];
+  return between(effort_of(low), effort_of(high), (static_cast<double>(rank) - low.rank) / (high.rank - low.rank));
 }
 
 Effort Calibration::guess(float recall, float rank) const {

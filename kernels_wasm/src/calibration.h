@@ -3,6 +3,7 @@
 #pragma once
 #include <stdint.h>
 
+#include <span>
 #include <vector>
 
 #include "messages.h"
@@ -21,6 +22,7 @@ class Calibration {
   Effort effort(float recall, float rank) const;
 
  private:
+  static Effort at_rank(std::span<const PwCalibration> lines, float rank);
   Effort guess(float recall, float rank) const;
 
   const Index* index_ = nullptr;
