@@ -84,6 +84,70 @@ class EncoderInfo(_Model):
     )
 
 
+class AnswerPrompt(_Model):
+    """The segments of a question's prompt, each tokenised on its own (docs/kv-cache.md).
+
+    Special tokens written in `system` and `answer` are special tokens; in what is put into
+    `document` and `question` they are text.
+    """
+
+    system: str = pydantic.Field(
+        description="The model's chat markup up to the beginning of the documents"
+    )
+    document: str = pydantic.Field(description="With {title} and {text}")
+    question: str = pydantic.Field(description="With {question}")
+    answer: str = pydantic.Field(description="Chat markup that has the model answer")
+    characters: int = pydantic.Field(
+        description="Most Unicode code points of a document's text; the rest is cut off"
+    )
+    documents: int = pydantic.Field(description="How many a prompt has, where nobody says")
+
+
+class ModeLoss(_Model):
+    """What a way of using KV again costs, against full recomputation, on questions of this site."""
+
+    mode: Literal["exact", "shipped", "linked"]
+    bits: Literal[4, 8, 16] = pydantic.Field(description="Of a number in KV; 16: as it is")
+    questions: int = pydantic.Field(description="Of each kind")
+    kl_one: float = pydantic.Field(
+        description="Mean KL divergence of next-token distributions, nats: questions that need "
+        "one document"
+    )
+    kl_two: float = pydantic.Field(description="The same of questions that need two")
+    same_one: float = pydantic.Field(description="Share of most probable tokens that are the same")
+    same_two: float
+    allowed: bool = pydantic.Field(description="Whether the loss is under the threshold")
+
+
+class ShippedKv(_Model):
+    """KV of chunks behind the system prompt, computed at build time (docs/kv-cache.md)."""
+
+    identity: str = pydantic.Field(description="What it is good for; a reader compares")
+    system_tokens: int = pydantic.Field(description="Position of every chunk's first token")
+    chunks: int
+    tokens: int
+    bytes: int = pydantic.Field(description="Of all shards; fetched by range, never eagerly")
+    index: FileInfo
+    shards: list[FileInfo]
+
+
+class Answers(_Model):
+    """The language model of a site, in a folder of it (docs/plan.md), and its prompt."""
+
+    name: str
+    licence: str
+    url: str
+    plan: str = pydantic.Field(description="Path of its plan.json")
+    source_sha256: str = pydantic.Field(description="The plan's own")
+    weights: str = pydantic.Field(description="How most matrices are stored, e.g. int4")
+    context: int = pydantic.Field(description="Most tokens of prompt and answer together")
+    visit_bytes: int = pydantic.Field(description="What the first question downloads")
+    files: list[FileInfo] = pydantic.Field(description="All of the folder, the plan included")
+    prompt: AnswerPrompt
+    losses: list[ModeLoss] = pydantic.Field(description="Empty where nothing was measured")
+    kv: ShippedKv | None = pydantic.Field(None, description="Null: none is shipped")
+
+
 class LicenceInfo(_Model):
     name: str
     of: str = pydantic.Field(description="What it is the licence of")
@@ -112,6 +176,7 @@ class Manifest(_Model):
     clusters: int
     columns: list[ColumnInfo]
     encoder: EncoderInfo | None
+    answers: Answers | None = pydantic.Field(None, description="Null: the site answers nothing")
     licences: list[LicenceInfo]
     suggestions: list[Suggestion]
     page_bytes: int

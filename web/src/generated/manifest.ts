@@ -2,6 +2,46 @@
 
 export const MANIFEST_VERSION = 1;
 
+/** The segments of a question's prompt, each tokenised on its own (docs/kv-cache.md). Special tokens written in `system` and `answer` are special tokens; in what is put into `document` and `question` they are text. */
+export interface AnswerPrompt {
+  /** The model's chat markup up to the beginning of the documents */
+  system: string;
+  /** With {title} and {text} */
+  document: string;
+  /** With {question} */
+  question: string;
+  /** Chat markup that has the model answer */
+  answer: string;
+  /** Most Unicode code points of a document's text; the rest is cut off */
+  characters: number;
+  /** How many a prompt has, where nobody says */
+  documents: number;
+}
+
+/** The language model of a site, in a folder of it (docs/plan.md), and its prompt. */
+export interface Answers {
+  name: string;
+  licence: string;
+  url: string;
+  /** Path of its plan.json */
+  plan: string;
+  /** The plan's own */
+  source_sha256: string;
+  /** How most matrices are stored, e.g. int4 */
+  weights: string;
+  /** Most tokens of prompt and answer together */
+  context: number;
+  /** What the first question downloads */
+  visit_bytes: number;
+  /** All of the folder, the plan included */
+  files: FileInfo[];
+  prompt: AnswerPrompt;
+  /** Empty where nothing was measured */
+  losses: ModeLoss[];
+  /** Null: none is shipped */
+  kv?: ShippedKv | null;
+}
+
 /** A metadata column that filters can name. */
 export interface ColumnInfo {
   name: string;
@@ -64,6 +104,38 @@ export interface LicenceInfo {
   url: string;
 }
 
+/** What a way of using KV again costs, against full recomputation, on questions of this site. */
+export interface ModeLoss {
+  mode: "exact" | "shipped" | "linked";
+  /** Of a number in KV; 16: as it is */
+  bits: 4 | 8 | 16;
+  /** Of each kind */
+  questions: number;
+  /** Mean KL divergence of next-token distributions, nats: questions that need one document */
+  kl_one: number;
+  /** The same of questions that need two */
+  kl_two: number;
+  /** Share of most probable tokens that are the same */
+  same_one: number;
+  same_two: number;
+  /** Whether the loss is under the threshold */
+  allowed: boolean;
+}
+
+/** KV of chunks behind the system prompt, computed at build time (docs/kv-cache.md). */
+export interface ShippedKv {
+  /** What it is good for; a reader compares */
+  identity: string;
+  /** Position of every chunk's first token */
+  system_tokens: number;
+  chunks: number;
+  tokens: number;
+  /** Of all shards; fetched by range, never eagerly */
+  bytes: number;
+  index: FileInfo;
+  shards: FileInfo[];
+}
+
 export interface Suggestion {
   text: string;
   /** Base64 of f16[dim], little-endian */
@@ -97,6 +169,8 @@ export interface Manifest {
   clusters: number;
   columns: ColumnInfo[];
   encoder: EncoderInfo | null;
+  /** Null: the site answers nothing */
+  answers?: Answers | null;
   licences: LicenceInfo[];
   suggestions: Suggestion[];
   page_bytes: number;
