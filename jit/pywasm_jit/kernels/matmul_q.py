@@ -1,0 +1,176 @@
+"""Matrix product of weights of 4 or 8 bits and activations that are quantised in blocks as well.
+
+Blocks of 32 along K have a scale of their own on both sides: dot products are of integers within a
+block and added up in f32, blocks in order. Integers are chosen so that relaxed SIMD's dot product
+(signed bytes times 0 to 127) is exact: weights of 4 bits, 0 to 15, are its small operand and
+activations signed bytes; weights of 8 bits are its signed operand and activations -63 to 63 with
+64 added, of which the kernel takes 64 * the weights' sum away again.
+"""
+
+from __future__ import annotations
+
+from pywasm_jit.builder import Array, Builder
+from pywasm_jit.ir import F32, I8X4, I32, Expr, Kernel, KernelError, Numeric, Operand, op
+from pywasm_jit.kernels.epilogue import Epilogue
+from pywasm_jit.kernels.family import Family, Parameters, by_rows
+from pywasm_jit.kernels.matmul import PANEL, tile_rows
+from pywasm_jit.kernels.row_sums import max_row
+from pywasm_jit.schedule import Schedule
+
+BLOCK = 32
+WORDS = BLOCK // 4  # of four bytes
+_ZERO = 64  # what stands for 0 in activations of 7 bits
+_SMALLEST = 1e-30  # blocks without a larger element are 0
+_MAGIC = 12582912.0  # 1.5 * 2**23: adding it leaves the nearest integer in the low bits
+
+
+def quantize_blocks(K: int, bits: int = 8, *, numeric: Numeric) -> Kernel:
+    """q = round(x / scale), scale = max |x| / (127 or 63) of every block of 32 in a row.
+
+    x f32[rows, K] -> q i8x4[rows, K/4], scale f32[rows, K/32], sum f32[rows, K/32]: scale * the
+    sum of the block's q. `bits`: 8, bytes are q; 7, bytes are q + 64 (1 to 127). A block of zeros
+    has scale 0. The same in both numeric classes.
+    """
+    check_size("quantize_blocks", K, PANEL)
+    if bits not in (7, 8):
+        raise KernelError(f"quantize_blocks: {bits} bits are neither 7 nor 8")
+    levels, zero, mask = (127.0, 0, 255) if bits == 8 else (63.0, _ZERO, 127)
+    k = Builder("quantize_blocks", numeric)
+    rows = k.extent("rows")
+    x = k.input("x", F32, rows, K)
+    q, scales = k.output("q", I8X4, rows, K // 4), k.output("scale", F32, rows, K // BLOCK)
+    sums = k.output("sum", F32, rows, K // BLOCK)
+    with k.parallel("row", rows) as row, k.parallel("block", K // BLOCK) as block:
+
+        def value(i: Expr) -> Expr:
+            return x[row, block * BLOCK + i]
+
+        largest = max_row(k, "largest", BLOCK, lambda i: op("abs", value(i)), 0.0)
+        some = op("lt", _SMALLEST, largest)
+        factor = k.register("factor", "f32")
+        factor[()] = op("select", some, levels / largest, 0.0)
+        scale = k.register("step", "f32")
+        scale[()] = op("select", some, largest * (1.0 / levels), 0.0)
+        scales[row, block] = scale[()]
+        total = k.register("total", "i32", 4)
+        with k.parallel("zero", 4) as lane:
+            total[lane] = -zero * WORDS
+        with k.serial("half", WORDS // 4) as half, k.parallel("lane", 4) as lane:
+            word = half * 4 + lane
+
+            def byte(number: int) -> Expr:
+                shifted = value(word * 4 + number) * factor[()] + (_MAGIC + zero)
+                return (op("as_i32", shifted) & mask) << 8 * number
+
+            bytes_ = k.register("bytes", "i32")
+            bytes_[()] = byte(0) | byte(1) | byte(2) | byte(3)
+            q[row, block * WORDS + word] = bytes_[()]
+            total[lane] = op("dot4", bytes_[()], 0x01010101, total[lane])
+        whole = (total[0] + total[2]) + (total[1] + total[3])
+        sums[row, block] = op("to_f32", whole) * scale[()]
+    return k.kernel()
+
+
+def matmul_q(
+    K: int, N: int, bits: int = 4, bias: bool = False, residual: bool = False, *, numeric: Numeric
+) -> Kernel:
+    """c = sum over blocks of a_scale * scale * dot (+ a_sum * offset) (+ bias) (+ residual)
+
+    a i8x4[rows, K/4], a_scale f32[rows, K/32] and, for weights of 4 bits, a_sum f32[rows, K/32] as
+    `quantize_blocks` makes them: of 8 bits for weights of 4, of 7 bits for weights of 8. Weights:
+    4 bits: 0 to 15, b i32[N/8, K/32, 4, 8], byte j of word w holds element 4 w + j of the block in
+    its low half, 16 + 4 w + j in its high half; 8 bits: b i8x4[N/8, K/4, 8], -128 to 127.
+    scale f32[N/8, K/32, 8]; offset likewise, for 4 bits: a weight is scale * integer + offset.
+    bias f32[N], residual f32[rows, N] if asked for; c f32[rows, N].
+    """
+    check_size("matmul_q", K, N)
+    check_bits("matmul_q", bits)
+    blocks, panels = K // BLOCK, N // PANEL
+    k = Builder("matmul_q", numeric)
+    rows = k.extent("rows")
+    a, a_scale = k.input("a", I8X4, rows, K // 4), k.input("a_scale", F32, rows, blocks)
+    a_sum = k.input("a_sum", F32, rows, blocks) if bits == 4 else None
+    b = weights(k, K, panels, bits)
+    scale = k.input("scale", F32, panels, blocks, PANEL)
+    offset = k.input("offset", F32, panels, blocks, PANEL) if bits == 4 else None
+    epilogue = Epilogue.declare(k, rows, N, bias, "", residual)
+    c = k.output("c", F32, rows, N)
+    first = k.scratch("first", I32, blocks, PANEL) if bits == 8 else None
+    with k.parallel("panel", panels) as panel:
+        if first is not None:
+            _take_zeros(k, blocks, b, panel, first)
+        with k.parallel("row", rows) as row:
+            sum_ = k.register("sum", "f32", PANEL)
+            with k.parallel("zero", PANEL) as n:
+                sum_[n] = 0.0
+            with k.serial("block", blocks) as block:
+                dot = k.register("dot", "i32", PANEL)
+                with k.parallel("start", PANEL) as n:
+                    dot[n] = 0 if first is None else first[block, n]
+                words = WORDS // 2 if bits == 4 else WORDS
+                with k.serial("k", words) as word, k.parallel("column", PANEL) as n:
+                    at = block * WORDS + word
+                    if bits == 8:
+                        dot[n] = op("dot4", b[panel, at, n], a[row, at], dot[n])
+                    else:
+                        both = b[panel, block, word, n]
+                        low, high = both & 0x0F0F0F0F, (both >> 4) & 0x0F0F0F0F
+                        half = op("dot4", a[row, at], low, dot[n])
+                        dot[n] = op("dot4", a[row, at + WORDS // 2], high, half)
+                with k.parallel("add", PANEL) as n:
+                    product = op("to_f32", dot[n]) * scale[panel, block, n]
+                    total = k.mac(product, a_scale[row, block], sum_[n])
+                    if a_sum is not None and offset is not None:
+                        total = k.mac(offset[panel, block, n], a_sum[row, block], total)
+                    sum_[n] = total
+            with k.parallel("out", PANEL) as n:
+                column = panel * PANEL + n
+                c[row, column] = epilogue.apply(sum_[n], row, column)
+    return k.kernel()
+
+
+def _take_zeros(k: Builder, blocks: int, b: Array, panel: Expr, first: Array) -> None:
+    """first[block, column] = -64 * the sum of the weights: once for all rows."""
+    with k.parallel("zeros", blocks) as block:
+        sum_ = k.register("weights", "i32", PANEL)
+        with k.parallel("w_zero", PANEL) as n:
+            sum_[n] = 0
+        with k.serial("w", WORDS) as word, k.parallel("w_column", PANEL) as n:
+            sum_[n] = op("dot4", b[panel, block * WORDS + word, n], 0x01010101 * _ZERO, sum_[n])
+        with k.parallel("w_out", PANEL) as n:
+            first[block, n] = op("sub", 0, sum_[n])
+
+
+def weights(k: Builder, K: int, panels: Operand, bits: int) -> Array:
+    """The buffer b of weights in blocks and panels."""
+    if bits == 4:
+        return k.input("b", I32, panels, K // BLOCK, WORDS // 2, PANEL)
+    return k.input("b", I8X4, panels, K // 4, PANEL)
+
+
+def check_size(kernel: str, K: int, N: int) -> None:
+    if K % BLOCK or N % PANEL or K < BLOCK or N < PANEL:
+        raise KernelError(f"{kernel}: K = {K} is no multiple of {BLOCK} or N = {N} none of {PANEL}")
+
+
+def check_bits(kernel: str, bits: int) -> None:
+    if bits not in (4, 8):
+        raise KernelError(f"{kernel}: {bits} bits are neither 4 nor 8")
+
+
+def _default(schedule: Schedule, parameters: Parameters) -> None:
+    schedule.bind("panel", "grid")
+    bits = parameters.get("bits", 4)
+    if schedule.kernel().numeric == "fused":
+        tile_rows(schedule, 4, (2,), WORDS // 2 if bits == 4 else WORDS)
+    else:
+        tile_rows(schedule, 3, (), 1)
+    schedule.vectorise("start*").vectorise("add*")
+    if bits == 8:
+        schedule.unroll("w")
+        for loop in ("w_zero", "w_column", "w_out"):
+            schedule.vectorise(loop)
+
+
+QUANTIZE_BLOCKS = Family(quantize_blocks, by_rows)
+MATMUL_Q = Family(matmul_q, _default)

@@ -1,0 +1,119 @@
+"""Activations and weights quantised in blocks of 32, against numpy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from kernel_check import NUMERICS, check
+from test_kernels_block import by_panels, packed
+from wasm_host import WasmHost
+
+from pywasm_jit import recipes
+from pywasm_jit.ir import KernelError
+
+Array = np.ndarray[Any, Any]
+
+
+def blocks(x: Array, bits: int) -> tuple[Array, Array, Array]:
+    """(bytes i8, scale, sum) as `quantize_blocks` defines them"""
+    levels = np.float32(127 if bits == 8 else 63)
+    parts = x.reshape(len(x), -1, 32)
+    largest = np.abs(parts).max(2)
+    some = largest > 1e-30
+    factor = np.where(some, levels / np.where(some, largest, 1), 0).astype(np.float32)
+    q = np.rint(parts * factor[..., None])
+    scale = np.where(some, largest * np.float32(1 / levels), 0).astype(np.float32)
+    stored = (q + (0 if bits == 8 else 64)).astype(np.int8).reshape(x.shape)
+    return stored, scale, (q.sum(2) * scale).astype(np.float32)
+
+
+def product(rng: np.random.Generator, bits: int, rows: int, K: int, N: int) -> dict[str, Array]:
+    """What `matmul_q` is given, by name, and "exact": the product in double precision."""
+    q, a_scale, a_sum = blocks(rng.standard_normal((rows, K)).astype(np.float32), 12 - bits)
+    low, high = (0, 16) if bits == 4 else (-128, 128)
+    weights = rng.integers(low, high, (K, N)).astype(np.int32)
+    weights[:, 0], q[0, :32] = low, 127 if bits == 8 else -127  # the largest sums
+    a_sum[0, 0] = a_scale[0, 0] * -127 * 32 if bits == 4 else 0
+    scale = rng.random((K // 32, N), np.float32) / 16
+    offset = rng.standard_normal((K // 32, N)).astype(np.float32)
+    plain = weights * np.repeat(scale, 32, 0).astype(np.float64)
+    a = q.astype(np.float64) - (0 if bits == 4 else 64)
+    given = {"a": q.view(np.int32), "a_scale": a_scale, "b": packed(weights, bits)}
+    given["scale"] = by_panels(scale)
+    if bits == 4:
+        plain = plain + np.repeat(offset, 32, 0)
+        given |= {"a_sum": a_sum, "offset": by_panels(offset)}
+    return given | {"exact": (a * np.repeat(a_scale, 32, 1)) @ plain, "plain": plain}
+
+
+@pytest.mark.parametrize("bits", [7, 8])
+@pytest.mark.parametrize("width", [32, 96])
+def test_quantize_blocks(wasm: WasmHost, bits: int, width: int) -> None:
+    x = np.random.default_rng(1).standard_normal((5, width)).astype(np.float32)
+    x[1], x[2], x[3, 0] = 0, 1e-31, 1e30
+    q, scale, sums = blocks(x, bits)
+    wanted = {"q": q.view(np.int32), "scale": scale, "sum": sums}
+    check(wasm, "quantize_blocks", {"K": width, "bits": bits}, {"x": x}, {"rows": 5}, wanted, 0)
+
+
+def test_what_is_no_number_still_gives_bytes_a_dot_product_may_have(wasm: WasmHost) -> None:
+    x = np.full((1, 32), np.nan, np.float32)
+    x[0, 3:5] = np.inf, -np.inf
+    for numeric in NUMERICS:
+        recipe = recipes.default("quantize_blocks", {"K": 32, "bits": 7}, numeric)
+        buffers = {"x": x.tobytes(), "q": bytes(32), "scale": bytes(4), "sum": bytes(4)}
+        assert max(wasm.run(recipes.build(recipe), buffers, {"rows": 1})["q"]) < 128
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize(("rows", "K", "N"), [(1, 32, 8), (7, 64, 24)])
+@pytest.mark.parametrize("added", [False, True])
+def test_matmul_q(wasm: WasmHost, bits: int, rows: int, K: int, N: int, added: bool) -> None:
+    rng = np.random.default_rng(1)
+    given = product(rng, bits, rows, K, N)
+    wanted = given.pop("exact")
+    if added:
+        given["bias"] = rng.standard_normal(N).astype(np.float32)
+        given["residual"] = rng.standard_normal((rows, N)).astype(np.float32)
+        wanted = wanted + given["bias"] + given["residual"]
+    parameters = {"K": K, "N": N, "bits": bits, "bias": added, "residual": added}
+    outputs = {"c": wanted.astype(np.float32)}
+    check(wasm, "matmul_q", parameters, given, {"rows": rows}, outputs, 2e-5)
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_a_row_has_the_same_bits_whatever_stands_beside_it(wasm: WasmHost, bits: int) -> None:
+    given = product(np.random.default_rng(2), bits, 13, 96, 16)
+    by_row = ("a", "a_scale", "a_sum")
+    for numeric in NUMERICS:
+        recipe = recipes.default("matmul_q", {"K": 96, "N": 16, "bits": bits}, numeric)
+        kernel = recipes.build(recipe)
+        names = [b.name for b in kernel.buffers if b.space == "global" and b.name != "c"]
+
+        def run(start: int, end: int) -> bytes:
+            buffers = {
+                name: (given[name][start:end] if name in by_row else given[name]).tobytes()
+                for name in names
+            }
+            buffers["c"] = bytes((end - start) * 64)
+            return bytes(wasm.run(kernel, buffers, {"rows": end - start})["c"])
+
+        assert run(0, 13) == b"".join(run(row, row + 1) for row in range(13))
+
+
+@pytest.mark.parametrize(
+    ("kernel", "parameters", "message"),
+    [
+        ("quantize_blocks", {"K": 48}, "K = 48"),
+        ("quantize_blocks", {"K": 32, "bits": 4}, "4 bits are neither 7 nor 8"),
+        ("matmul_q", {"K": 48, "N": 8}, "K = 48"),
+        ("matmul_q", {"K": 32, "N": 8, "bits": 5}, "5 bits"),
+    ],
+)
+def test_parameters_that_cannot_be_are_named(
+    kernel: str, parameters: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(KernelError, match=message):
+        recipes.default(kernel, parameters, "separate")
