@@ -11,7 +11,7 @@ from test_kernels_block import by_panels, packed
 from wasm_host import WasmHost
 
 from pywasm_jit import recipes
-from pywasm_jit.ir import KernelError
+from pywasm_jit.ir import KernelError, Numeric
 
 Array = np.ndarray[Any, Any]
 
@@ -84,23 +84,33 @@ def test_matmul_q(wasm: WasmHost, bits: int, rows: int, K: int, N: int, added: b
 
 
 @pytest.mark.parametrize("bits", [4, 8])
-def test_a_row_has_the_same_bits_whatever_stands_beside_it(wasm: WasmHost, bits: int) -> None:
+@pytest.mark.parametrize("numeric", NUMERICS)
+def test_a_row_has_the_same_bits_whatever_stands_beside_it(
+    wasm: WasmHost, numeric: Numeric, bits: int
+) -> None:
     given = product(np.random.default_rng(2), bits, 13, 96, 16)
-    by_row = ("a", "a_scale", "a_sum")
-    for numeric in NUMERICS:
-        recipe = recipes.default("matmul_q", {"K": 96, "N": 16, "bits": bits}, numeric)
-        kernel = recipes.build(recipe)
-        names = [b.name for b in kernel.buffers if b.space == "global" and b.name != "c"]
+    recipe = recipes.default("matmul_q", {"K": 96, "N": 16, "bits": bits}, numeric)
+    kernel = recipes.build(recipe)
+    names = {b.name for b in kernel.buffers if b.space == "global"} - {"c"}
 
-        def run(start: int, end: int) -> bytes:
-            buffers = {
-                name: (given[name][start:end] if name in by_row else given[name]).tobytes()
-                for name in names
-            }
-            buffers["c"] = bytes((end - start) * 64)
-            return bytes(wasm.run(kernel, buffers, {"rows": end - start})["c"])
+    def run(start: int, end: int) -> bytes:
+        rows = {name: given[name][start:end] for name in names if name.startswith("a")}
+        buffers = {name: array.tobytes() for name, array in ({**given, **rows}).items()}
+        buffers = {name: buffers[name] for name in names} | {"c": bytes((end - start) * 64)}
+        return bytes(wasm.run(kernel, buffers, {"rows": end - start})["c"])
 
-        assert run(0, 13) == b"".join(run(row, row + 1) for row in range(13))
+    assert run(0, 13) == b"".join(run(row, row + 1) for row in range(13))
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_embed_block(wasm: WasmHost, bits: int) -> None:
+    given = product(np.random.default_rng(3), bits, 1, 64, 24)
+    ids = np.array([0, 23, 7, 9, -5, 24, 2**31 - 1], np.int32)
+    wanted = given["plain"].T[np.clip(ids, 0, 23)].astype(np.float32)
+    arrays = {name: given[name] for name in ("b", "scale", "offset") if name in given}
+    arrays["ids"] = ids
+    extents = {"rows": len(ids), "vocab": 24}
+    check(wasm, "embed_block", {"K": 64, "bits": bits}, arrays, extents, {"x": wanted})
 
 
 @pytest.mark.parametrize(
@@ -110,6 +120,8 @@ def test_a_row_has_the_same_bits_whatever_stands_beside_it(wasm: WasmHost, bits:
         ("quantize_blocks", {"K": 32, "bits": 4}, "4 bits are neither 7 nor 8"),
         ("matmul_q", {"K": 48, "N": 8}, "K = 48"),
         ("matmul_q", {"K": 32, "N": 8, "bits": 5}, "5 bits"),
+        ("embed_block", {"K": 33}, "K = 33"),
+        ("embed_block", {"K": 32, "bits": 7}, "7 bits"),
     ],
 )
 def test_parameters_that_cannot_be_are_named(

@@ -87,6 +87,22 @@ def test_elementwise(wasm: WasmHost) -> None:
     check(wasm, "elementwise", parameters, arrays, {"rows": 3}, {"y": wanted}, 4e-6)
 
 
+@pytest.mark.parametrize("width", [12, 512])
+@pytest.mark.parametrize("rows", [1, 3])
+def test_silu_mul(wasm: WasmHost, rows: int, width: int) -> None:
+    x = normal(1, rows, 2 * width) * 9
+    x[0, 0] = -200
+    gate, up = x[:, :width].astype(np.float64), x[:, width:]
+    wanted = (gate / (1 + np.exp(-gate)) * up).astype(np.float32)
+    check(wasm, "silu_mul", {"width": width}, {"x": x}, {"rows": rows}, {"y": wanted})
+
+
+@pytest.mark.parametrize("rows", [1, 4])
+def test_last_row(wasm: WasmHost, rows: int) -> None:
+    x = normal(1, rows, 24)
+    check(wasm, "last_row", {"width": 24}, {"x": x}, {"rows": rows}, {"y": x[-1:]}, 0)
+
+
 @pytest.mark.parametrize("transposed", [False, True])
 @pytest.mark.parametrize("rows", [1, 8, 11])
 def test_batched_matmul(wasm: WasmHost, rows: int, transposed: bool) -> None:

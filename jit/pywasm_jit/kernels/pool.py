@@ -1,4 +1,4 @@
-"""From the rows of a text to one vector."""
+"""From the rows of a text to one of them, or to one vector."""
 
 from __future__ import annotations
 
@@ -47,5 +47,17 @@ def first_pool(width: int, *, numeric: Numeric) -> Kernel:
     return k.kernel()
 
 
+def last_row(width: int, *, numeric: Numeric) -> Kernel:
+    """y = the last row of x. x f32[rows, width], rows > 0; y f32[1, width]"""
+    k = Builder("last_row", numeric)
+    rows = k.extent("rows")
+    x = k.input("x", F32, rows, width)
+    y = k.output("y", F32, 1, width)
+    with k.parallel("out", 1) as out, k.parallel("i", width) as i:
+        y[out, i] = x[rows - 1, i]
+    return k.kernel()
+
+
 MEAN_POOL = Family(mean_pool, by_rows)
 FIRST_POOL = Family(first_pool, by_rows)
+LAST_ROW = Family(last_row, by_rows)

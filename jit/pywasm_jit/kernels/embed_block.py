@@ -1,0 +1,57 @@
+"""Token embeddings read from the output head's weights, where both are one tensor."""
+
+from __future__ import annotations
+
+from pywasm_jit.builder import Builder
+from pywasm_jit.ir import F32, I32, Expr, Kernel, Numeric, op
+from pywasm_jit.kernels.family import Family, by_rows
+from pywasm_jit.kernels.matmul import PANEL
+from pywasm_jit.kernels.matmul_q import BLOCK, WORDS, check_bits, check_size, weights
+
+
+def embed_block(K: int, bits: int = 8, *, numeric: Numeric) -> Kernel:
+    """x[row] = column ids[row] of the weights: scale * integer (+ offset, for 4 bits)
+
+    ids i32[rows]; b, scale and offset as `matmul_q` has them for N = vocab, a multiple of 8;
+    x f32[rows, K]. Ids outside of the vocabulary take its first or last column.
+    """
+    check_size("embed_block", K, PANEL)
+    check_bits("embed_block", bits)
+    k = Builder("embed_block", numeric)
+    rows, vocab = k.extent("rows"), k.extent("vocab")
+    ids = k.input("ids", I32, rows)
+    panels = vocab // PANEL
+    b = weights(k, K, panels, bits)
+    scale = k.input("scale", F32, panels, K // BLOCK, PANEL)
+    offset = k.input("offset", F32, panels, K // BLOCK, PANEL) if bits == 4 else None
+    x = k.output("x", F32, rows, K)
+    with (
+        k.parallel("row", rows) as row,
+        k.let("id", op("max", op("min", ids[row], vocab - 1), 0)) as found,
+        k.let("panel", found // PANEL) as panel,
+        k.let("column", found % PANEL) as column,
+        k.parallel("block", K // BLOCK) as block,
+    ):
+
+        def write(word: Expr, number: int, integer: Expr) -> None:
+            """Element `number` of the block's word."""
+            factor, value = scale[panel, block, column], op("to_f32", integer)
+            if offset is not None:
+                value = k.mac(value, factor, offset[panel, block, column])
+            else:
+                value = value * factor
+            x[row, block * BLOCK + word * 4 + number] = value
+
+        with k.parallel("word", WORDS // 2 if bits == 4 else WORDS) as word:
+            for number in range(4):
+                if bits == 4:
+                    both = b[panel, block, word, column] >> 8 * number
+                    write(word, number, both & 15)
+                    write(word, BLOCK // 2 + number, (both >> 4) & 15)
+                else:
+                    bytes_ = b[panel, block * WORDS + word, column]
+                    write(word, number, op("sar", bytes_ << 24 - 8 * number, 24))
+    return k.kernel()
+
+
+FAMILY = Family(embed_block, by_rows)
