@@ -36,6 +36,7 @@ from pywasm_jit.ir import (
 )
 
 Number = int | float
+_HALF = 65504.0  # the largest number of IEEE's half precision
 _CODES = {"f32": "<f", "f16": "<e", "i32": "<i", "i8": "<b", "u8": "<B", "i8x4": "<i"}
 
 
@@ -102,7 +103,7 @@ class _Run:
                     self.registers[register.name, place] = self.eval(expr)
                 case Store(buffer, index, expr):
                     number = self.eval(expr)
-                    struct.pack_into(*self.place(buffer, index), stored(buffer.dtype.name, number))
+                    struct.pack_into(*self.place(buffer, index), stored(buffer.dtype.key, number))
                 case If(condition, inside):
                     if self.eval(condition):
                         self.body(inside)
@@ -133,6 +134,9 @@ class _Run:
             case Load(buffer, index):
                 code, memory, offset = self.place(buffer, index)
                 loaded: Number = struct.unpack_from(code, memory, offset)[0]
+                if buffer.dtype.finite and not math.isfinite(loaded):
+                    fraction = memory[offset] | (memory[offset + 1] & 3) << 8
+                    return math.copysign((1024 + fraction) * 64.0, -(memory[offset + 1] & 128) + 1)
                 return loaded
             case Get(register, index):
                 place = self.index(index)
@@ -168,6 +172,8 @@ def stored(dtype: str, number: Number) -> Number:
         return (int(number) + 128 & 255) - 128
     if dtype == "u8":
         return int(number) & 255
+    if dtype == "finite f16":
+        return number if abs(number) <= _HALF else math.copysign(_HALF, -(number < 0) or 1)
     if dtype == "f16":
         try:
             struct.pack("<e", number)

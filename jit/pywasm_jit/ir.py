@@ -29,15 +29,26 @@ class KernelError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class DType:
-    """How an element lies in memory: `bytes` wide; loads give and stores take a `value`."""
+    """How an element lies in memory: `bytes` wide; loads give and stores take a `value`.
+
+    `finite`: no element is infinite or NaN, which makes f16 cheap. Bits that would be are numbers
+    of 2**16 to 131008 (Arm's alternative half precision); a store keeps to -65504 to 65504.
+    """
 
     name: str
     bytes: int
     value: Value
+    finite: bool = False
+
+    @property
+    def key(self) -> str:
+        """What tables of instructions call it."""
+        return f"finite {self.name}" if self.finite else self.name
 
 
 F32 = DType("f32", 4, "f32")
 F16 = DType("f16", 2, "f32")  # IEEE half, storage only
+F16_FINITE = DType("f16", 2, "f32", finite=True)
 I32 = DType("i32", 4, "i32")
 I8 = DType("i8", 1, "i32")  # sign-extended by a load; a store keeps the low byte
 U8 = DType("u8", 1, "i32")

@@ -376,14 +376,14 @@ class _Function:
             raise KernelError(f"{buffer.name}: lanes have no common address")
         if stride in (0, buffer.dtype.bytes):
             address, extra = self._address(buffer, offset)
-            return self._values.load(buffer.dtype.name, stride != 0, address, extra)
+            return self._values.load(buffer.dtype.key, stride != 0, address, extra)
         if stride == 16 and buffer.dtype.bytes == 4 and _in_groups(buffer, offset):
             number = offset.get((), 0) % 16
             return self._column(buffer, p.add(offset, p.constant(-number)), number // 4)
         parts = []
         for lane in range(4):
             address, extra = self._address(buffer, p.add(offset, p.constant(lane * stride)))
-            parts.append(self._values.load(buffer.dtype.name, False, address, extra))
+            parts.append(self._values.load(buffer.dtype.key, False, address, extra))
         return self._values.lanes(parts)
 
     def _column(self, buffer: Buffer, offset: Poly, number: int) -> int:
@@ -393,7 +393,7 @@ class _Function:
         groups = []
         for lane in range(4):
             address, extra = self._address(buffer, p.add(offset, p.constant(16 * lane)))
-            groups.append(self._values.load(buffer.dtype.name, True, address, extra))
+            groups.append(self._values.load(buffer.dtype.key, True, address, extra))
         return self._values.column(groups, number)
 
     def _store(self, buffer: Buffer, index: Sequence[Expr], expr: Expr) -> None:
@@ -408,13 +408,13 @@ class _Function:
             if stride:
                 node = self._values.splat(node)
             address, extra = self._address(buffer, offset)
-            self._values.store(buffer.dtype.name, address, extra, node)
+            self._values.store(buffer.dtype.key, address, extra, node)
         else:
             vector = self._values.splat(node)
             for lane in range(4):
                 address, extra = self._address(buffer, p.add(offset, p.constant(lane * stride)))
                 part = self._values.lane(vector, expr.value, lane)
-                self._values.store(buffer.dtype.name, address, extra, part)
+                self._values.store(buffer.dtype.key, address, extra, part)
         self._stores[buffer.name] = self._version()
 
 

@@ -20,7 +20,9 @@ I32_CONST, F32_CONST = 0x41, 0x43
 I32_ADD, I32_MUL, I32_LT_S = 0x6A, 0x6C, 0x48
 
 LOADS = {"f32": 0x2A, "i32": 0x28, "i8x4": 0x28, "i8": 0x2C, "u8": 0x2D, "f16": 0x2F}
+LOADS["finite f16"] = 0x2E  # with its sign
 STORES = {"f32": 0x38, "i32": 0x36, "i8x4": 0x36, "i8": 0x3A, "u8": 0x3A, "f16": 0x3B}
+STORES["finite f16"] = STORES["f16"]
 
 # (operation, type of its operands) -> instruction on scalars.
 SCALAR = {
@@ -48,7 +50,7 @@ VECTOR = {
     ("to_f32", "i32"): 0xFA, ("to_i32", "f32"): 0xF8,
     ("min", "f32"): 0xEA, ("max", "f32"): 0xEB, ("min", "i32"): 0xB6, ("max", "i32"): 0xB8,
 }  # fmt: skip
-V_LOAD, V_LOAD8X8_S, V_STORE, V_CONST = 0x00, 0x01, 0x0B, 0x0C
+V_LOAD, V_LOAD8X8_S, V_LOAD16X4_S, V_STORE, V_CONST = 0x00, 0x01, 0x03, 0x0B, 0x0C
 V_LOAD32_SPLAT, V_LOAD32_ZERO, V_LOAD64_ZERO, V_STORE32_LANE, V_STORE64_LANE = (
     0x09, 0x5C, 0x5D, 0x5A, 0x5B)  # fmt: skip
 V_SPLAT = {"f32": 0x13, "i32": 0x11}

@@ -179,6 +179,7 @@ _VECTOR_LOADS = {
     "i32": _WHOLE,
     "i8x4": _WHOLE,
     "f16": (w.simd(w.V_LOAD64_ZERO), w.simd(w.I32X4_EXTEND_LOW_U)),
+    "finite f16": (w.simd(w.V_LOAD16X4_S), b""),
     "i8": (w.simd(w.V_LOAD32_ZERO), w.simd(w.I16X8_EXTEND_LOW_S) + w.simd(w.I32X4_EXTEND_LOW_S)),
     "u8": (w.simd(w.V_LOAD32_ZERO), w.simd(w.I16X8_EXTEND_LOW_U) + w.simd(w.I32X4_EXTEND_LOW_U)),
 }
@@ -199,6 +200,7 @@ _VECTOR_STORES = {
     "i32": _ALL,
     "i8x4": _ALL,
     "f16": (_TO_16, w.simd(w.V_STORE64_LANE), b"\x00"),
+    "finite f16": (_TO_16, w.simd(w.V_STORE64_LANE), b"\x00"),
     "i8": (_TO_8, w.simd(w.V_STORE32_LANE), b"\x00"),
     "u8": (_TO_8, w.simd(w.V_STORE32_LANE), b"\x00"),
 }

@@ -43,11 +43,11 @@ class Values:
         if not vector:
             kind: Kind = "f32" if dtype == "f32" else "i32"
             node = self._node("load", kind, args, (dtype, address))
-            return self._from_half(node) if dtype == "f16" else node
-        node = self._node("vload", "v128", args, (dtype, address))
-        if dtype == "f16":
-            return self._from_half(node)
-        return node
+        else:
+            node = self._node("vload", "v128", args, (dtype, address))
+        if dtype == "finite f16":
+            return self._from_finite_half(node)
+        return self._from_half(node) if dtype == "f16" else node
 
     def op(self, name: str, value: str, args: list[int]) -> int:
         """Operation `name` on operands of type `value` (of the last, for select)."""
@@ -95,7 +95,10 @@ class Values:
         self._roots.append(("set", (self._number(node),), local))
 
     def store(self, dtype: str, address: Address, extra: int | None, node: int) -> None:
-        node = self._to_half(node) if dtype == "f16" else self._number(node)
+        if dtype == "finite f16":
+            node = self._to_finite_half(node)
+        else:
+            node = self._to_half(node) if dtype == "f16" else self._number(node)
         args = (node,) if extra is None else (extra, node)
         self._roots.append(("store", args, (dtype, address)))
 
@@ -259,11 +262,38 @@ class Values:
         bits = self.op("select", "i32", [finite, self.op("as_i32", "f32", [scaled]), special])
         return self.op("as_f32", "i32", [self.op("or", "i32", [bits, sign])])
 
+    def _from_finite_half(self, h: int) -> int:
+        """The same of f16 bits that came with their sign extended, where all are numbers."""
+        moved = self.op("shl", "i32", [h, self._i(13)])
+        bits = self.op("and", "i32", [moved, self._i(-0x70000001)])
+        return self.op(
+            "mul", "f32", [self.op("as_f32", "i32", [bits]), self.constant("f32", 2.0**112)]
+        )
+
     def _to_half(self, f: int) -> int:
-        """f32 to f16 bits, to nearest even (after F. Giesen, float_to_half_fast3_rtne)."""
+        """f32 to f16 bits, to nearest even."""
+        magnitude, sign = self._parts(f)
+        is_nan = self.op("lt", "i32", [self._i(0x7F800000), magnitude])
+        special = self.op("select", "i32", [is_nan, self._i(0x7E00), self._i(0x7C00)])
+        is_large = self.op("le", "i32", [self._i(0x47800000), magnitude])
+        half = self.op("select", "i32", [is_large, special, self._half_magnitude(magnitude)])
+        return self.op("or", "i32", [half, sign])
+
+    def _to_finite_half(self, f: int) -> int:
+        """The same, numbers that are too large becoming the largest."""
+        inside = self.op("min", "f32", [self.constant("f32", 65504.0), f])
+        inside = self.op("max", "f32", [self.constant("f32", -65504.0), inside])
+        magnitude, sign = self._parts(inside)
+        return self.op("or", "i32", [self._half_magnitude(magnitude), sign])
+
+    def _parts(self, f: int) -> tuple[int, int]:
+        """(bits of |f|, the sign where f16 has it)"""
         bits = self.op("as_i32", "f32", [f])
-        magnitude = self.op("and", "i32", [bits, self._i(0x7FFFFFFF)])
         sign = self.op("and", "i32", [self.op("shr", "i32", [bits, self._i(16)]), self._i(0x8000)])
+        return self.op("and", "i32", [bits, self._i(0x7FFFFFFF)]), sign
+
+    def _half_magnitude(self, magnitude: int) -> int:
+        """f16 bits of what is less than 65520 (after F. Giesen, float_to_half_fast3_rtne)."""
         # Below the smallest normal half: adding 0.5 leaves the half's bits at the bottom.
         raised = self.op(
             "add", "f32", [self.op("as_f32", "i32", [magnitude]), self.constant("f32", 0.5)]
@@ -273,11 +303,7 @@ class Values:
         rebased = self.op("add", "i32", [magnitude, self._i(((15 - 127) << 23) + 0xFFF)])
         normal = self.op("shr", "i32", [self.op("add", "i32", [rebased, odd]), self._i(13)])
         is_small = self.op("lt", "i32", [magnitude, self._i(0x38800000)])
-        half = self.op("select", "i32", [is_small, small, normal])
-        is_nan = self.op("lt", "i32", [self._i(0x7F800000), magnitude])
-        special = self.op("select", "i32", [is_nan, self._i(0x7E00), self._i(0x7C00)])
-        is_large = self.op("le", "i32", [self._i(0x47800000), magnitude])
-        return self.op("or", "i32", [self.op("select", "i32", [is_large, special, half]), sign])
+        return self.op("select", "i32", [is_small, small, normal])
 
     def emit(self) -> bytes:
         """Instructions for what was set and stored, in that order."""

@@ -10,7 +10,19 @@ from wasm_host import WasmHost, interpreted
 
 from pywasm_jit.builder import Builder
 from pywasm_jit.interpret import apply, fused_multiply_add
-from pywasm_jit.ir import DTYPES, F32, I32, OPS, KernelError, Numeric, Value, f32, op
+from pywasm_jit.ir import (
+    DTYPES,
+    F16_FINITE,
+    F32,
+    I32,
+    OPS,
+    DType,
+    KernelError,
+    Numeric,
+    Value,
+    f32,
+    op,
+)
 from pywasm_jit.schedule import Schedule
 from pywasm_jit.wasm import WasmTarget, render
 
@@ -77,11 +89,10 @@ def same(value: Value, got: bytearray, expected: bytearray) -> None:
 
 
 @pytest.mark.parametrize("vector", [False, True])
-@pytest.mark.parametrize("dtype", list(DTYPES))
-def test_a_memory_type(wasm: WasmHost, dtype: str, vector: bool) -> None:
+@pytest.mark.parametrize("kind", [*DTYPES.values(), F16_FINITE], ids=lambda kind: kind.key)
+def test_a_memory_type(wasm: WasmHost, kind: DType, vector: bool) -> None:
     """Loads widen, stores narrow: every f16, and f32 values around every rounding of one."""
-    kind = DTYPES[dtype]
-    count = 1 << 14 if dtype == "f16" else 256
+    count = 1 << 14 if kind.name == "f16" else 256
     k = Builder("copy", "separate")
     wide = F32 if kind.value == "f32" else I32
     narrow, out = k.input("narrow", kind, count), k.output("out", wide, count)
@@ -92,10 +103,10 @@ def test_a_memory_type(wasm: WasmHost, dtype: str, vector: bool) -> None:
     schedule = Schedule(k.kernel())
     kernel = (schedule.vectorise("i") if vector else schedule.unroll("i")).kernel()
     rng = random.Random(3)
-    if dtype == "f16":
+    if kind.name == "f16":
         raw = struct.pack(f"<{count}H", *(n * 4 + n % 4 for n in range(count)))
         values = [rng.uniform(-1, 1) * 2.0 ** rng.randrange(-28, 18) for _ in range(count)]
-        values[:4] = [65519.9, 65520.0, float("inf"), 2.0**-25]
+        values[:7] = [65519.9, 65520.0, 2.0**-25, *(float(x) for x in ("inf", "-inf", "nan", "-0"))]
         wide_raw = struct.pack(f"<{count}f", *map(f32, values))
     else:
         raw = bytes(rng.randrange(256) for _ in range(count * kind.bytes))
