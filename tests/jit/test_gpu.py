@@ -39,6 +39,11 @@ CASES: list[Case] = [
     ("embed_block", {"K": 64, "bits": 4}, {"rows": 3, "vocab": 16}),
     ("embed_block", {"K": 32, "bits": 8}, {"rows": 3, "vocab": 16}),
     ("silu_mul", {"width": 24}, {"rows": 3}),
+    (
+        "paged_attention",
+        {"heads": 4, "kv_heads": 2, "head_dim": 8, "layers": 1},
+        {"rows": 3, "blocks": 2, "kv_blocks": 4},
+    ),
     ("last_row", {"width": 24}, {"rows": 3}),
     ("batched_matmul", {"K": 8, "N": 16, "scale": 0.5}, {"batch": 2, "rows": 3}),
     ("batched_matmul", {"K": 8, "N": 16, "transposed": True}, {"batch": 2, "rows": 3}),
@@ -102,8 +107,18 @@ def test_a_kernel(family: str, parameters: dict[str, Any], extents: dict[str, in
     agree(kernel, buffers, extents, 1e-5, definition)
 
 
+NOT_ON_GPUS = {  # they write halves, two of which share a word of WGSL's
+    "kv_write": {"heads": 4, "kv_heads": 2, "head_dim": 8, "layers": 2},
+}
+
+
 def test_every_family_is_tested() -> None:
-    assert {family for family, _, _ in CASES} == set(KERNELS)
+    assert {family for family, _, _ in CASES} | set(NOT_ON_GPUS) == set(KERNELS)
+
+
+@pytest.mark.parametrize("family", NOT_ON_GPUS)
+def test_what_webgpu_can_not_run_has_no_shader(family: str) -> None:
+    assert gpu.shaders([{"kernel": family, "parameters": NOT_ON_GPUS[family]}]) == [None]
 
 
 def test_a_plan_s_shaders() -> None:
