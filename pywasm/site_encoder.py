@@ -62,7 +62,7 @@ class SiteEncoder:
             weights=plan.weights_dtype,
             files=[_file_info(site, folder / name) for name in names],
             visit_bytes=plan.weights.bytes
-            + plan.encoder.tokenizer.bytes
+            + plan.text_encoder().tokenizer.bytes
             + max(module.bytes for module in plan.modules)
             + (folder / FILE_NAME).stat().st_size,
             cosine=self.cosine,
@@ -145,7 +145,7 @@ def compiled_encoder(files: EncoderFiles, dtype: Literal["f32", "int8"]) -> Comp
     try:
         plan = read_plan(folder)
         wanted: list[PlanFile | PlanModule] = [*plan.weights.shards, *plan.modules]
-        wanted += [plan.encoder.tokenizer, *([plan.wgsl] if plan.wgsl else [])]
+        wanted += [plan.text_encoder().tokenizer, *([plan.wgsl] if plan.wgsl else [])]
         return Compiled(plan, {info.file: read_file(folder, info) for info in wanted})
     except UserError:  # not there, or damaged
         pass

@@ -46,6 +46,7 @@ def _compiled(model: str, dtype: WeightsDType, status: Console | None) -> Compil
 
 def _described(compiled: Compiled) -> dict[str, Any]:
     plan = compiled.plan
+    encoder = plan.text_encoder()
     return {
         "model": plan.name,
         "weights": plan.weights_dtype,
@@ -57,11 +58,11 @@ def _described(compiled: Compiled) -> dict[str, Any]:
             for module in plan.modules
         },
         "plan_bytes": len(plan_bytes(plan)),
-        "tokenizer_bytes": plan.encoder.tokenizer.bytes,
+        "tokenizer_bytes": encoder.tokenizer.bytes,
         "steps": len(plan.steps),
-        "dim": plan.encoder.dim,
-        "max_tokens": plan.encoder.max_tokens,
-        "loss": plan.encoder.loss.model_dump() if plan.encoder.loss else None,
+        "dim": encoder.dim,
+        "max_tokens": encoder.max_tokens,
+        "loss": encoder.loss.model_dump() if encoder.loss else None,
     }
 
 

@@ -74,11 +74,11 @@ class Compiled:
 
     def encoder(self, numeric: Numeric) -> TextEncoder:
         """The same with its tokenizer."""
-        data = self.files[self.plan.encoder.tokenizer.file]
+        data = self.files[self.plan.text_encoder().tokenizer.file]
         return TextEncoder(self.run(numeric), tokenizers.Tokenizer.from_buffer(data))
 
     def with_loss(self, loss: Loss) -> Compiled:
-        encoder = self.plan.encoder.model_copy(update={"loss": loss})
+        encoder = self.plan.text_encoder().model_copy(update={"loss": loss})
         return Compiled(self.plan.model_copy(update={"encoder": encoder}), self.files)
 
     def write(self, directory: Path) -> None:

@@ -19,6 +19,8 @@ from typing import Annotated, Any, Literal
 
 import pydantic
 
+from pywasm.errors import UserError
+
 FORMAT = 1
 FILE_NAME = "plan.json"
 SHARD_BYTES = 16 << 20
@@ -106,6 +108,50 @@ class PlanEncoder(_Model):
     loss: Loss | None = pydantic.Field(description="Measured at compile time; null: not")
 
 
+class Agreement(_Model):
+    """On sample texts, of the plan's next tokens with those of the model's weights run in f32."""
+
+    positions: int = pydantic.Field(description="Next tokens compared")
+    same_top: float = pydantic.Field(description="Share of equal most likely tokens")
+    mean_kl: float = pydantic.Field(description="Nats, of the plan's distribution from the model's")
+    max_difference: float = pydantic.Field(
+        description="Of log-probabilities, among the model's 20 most likely tokens"
+    )
+
+
+class PlanDecoder(_Model):
+    """A language model: what stands before and behind the steps, and what its KV looks like.
+
+    The KV arena begins at a multiple of 64 behind everything else in memory. A sequence is a table
+    of numbers of KV blocks; a block holds `kv_block` tokens, layer after layer: K
+    f16[kv_heads, head_dim, kv_block] after RoPE, then V f16[kv_heads, kv_block, head_dim].
+    RoPE turns the elements i and i + head_dim/2 of a head by the angles whose cosines and sines
+    are the tensors "rope.cos" and "rope.sin", f32[context, head_dim/2].
+    """
+
+    vocab: int
+    context: int = pydantic.Field(description="Most tokens of a sequence")
+    layers: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    chunk: int = pydantic.Field(description="Most rows of a run")
+    kv_block: int = pydantic.Field(description="Tokens of a KV block")
+    kv_block_bytes: int = pydantic.Field(description="Of all layers; a layer has an equal share")
+    head: int = pydantic.Field(description="Steps from here on run only where logits are wanted")
+    tokenizer: PlanFile
+    template: str = pydantic.Field(description="Of chats, in Jinja; empty: the model has none")
+    bos: int | None = pydantic.Field(
+        description="Goes in front of a text; bos_token of the template. null: nothing does"
+    )
+    eos: list[int] = pydantic.Field(description="Tokens that end an answer")
+    activations: Literal["int8", "f32"] = pydantic.Field(description="In matrix products")
+    aux: dict[str, int] = pydantic.Field(
+        description="Kernels beside the steps, by what they do (kv_move, ...)"
+    )
+    agreement: Agreement | None = pydantic.Field(description="Measured at compile time; null: not")
+
+
 class Port(_Model):
     """A tensor that goes in or comes out: row-major at the start of its slot."""
 
@@ -155,12 +201,16 @@ class ScratchRef(_Model):
     )
 
 
+class KvRef(_Model):
+    kv: int = pydantic.Field(description="A layer's part of the KV arena, from its first block on")
+
+
 class Step(_Model):
     """A call of a kernel."""
 
     name: str
     kernel: int
-    buffers: list[WeightRef | SlotRef | ScratchRef] = pydantic.Field(
+    buffers: list[WeightRef | SlotRef | ScratchRef | KvRef] = pydantic.Field(
         description="In the order of the kernel's buffers"
     )
     extents: list[Expr] = pydantic.Field(description="In the order of the kernel's extents")
@@ -223,15 +273,18 @@ class Plan(_Model):
     compiler: str = pydantic.Field(
         description="What compiled it: a version, and a hash of the kernels' sources"
     )
-    kind: Literal["encoder"]
+    kind: Literal["encoder", "decoder"]
     name: str
     licence: str
     url: str
     source_sha256: str = pydantic.Field(description="Of weights, configuration and tokenizer")
-    weights_dtype: Literal["f32", "f16", "int8", "int4"]
+    weights_dtype: Literal["f32", "f16", "int8", "int4"] = pydantic.Field(
+        description="Of most matrices"
+    )
     symbols: list[str]
     limits: dict[str, int] = pydantic.Field(description="Largest value of a symbol, where it has")
-    encoder: PlanEncoder
+    encoder: PlanEncoder | None = pydantic.Field(description="Of kind encoder")
+    decoder: PlanDecoder | None = pydantic.Field(None, description="Of kind decoder")
     inputs: list[Port]
     outputs: list[Port]
     weights: Weights
@@ -242,3 +295,15 @@ class Plan(_Model):
     wgsl: PlanFile | None = pydantic.Field(
         description="JSON, a list with one for each kernel: {source, entry, workgroups}, or null"
     )
+
+    def text_encoder(self) -> PlanEncoder:
+        """`encoder` of a plan of that kind. Raises UserError."""
+        if self.encoder is None:
+            raise UserError(f"{self.name}: is a {self.kind}; expected a text encoder")
+        return self.encoder
+
+    def language_model(self) -> PlanDecoder:
+        """`decoder` of a plan of that kind. Raises UserError."""
+        if self.decoder is None:
+            raise UserError(f"{self.name}: is an {self.kind}; expected a language model")
+        return self.decoder

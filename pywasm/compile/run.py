@@ -176,23 +176,24 @@ class TextEncoder:
 
     def __init__(self, run: PlanRun, tokenizer: tokenizers.Tokenizer) -> None:
         self._run = run
+        self._info = run.plan.text_encoder()
         self._tokenizer = tokenizer
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
 
     def embed_documents(self, texts: Sequence[str], batch: int = 8) -> F32:
         """f32[len(texts), dim]; a text is cut at `max_tokens`, a shorter one padded."""
-        return self._embed([self._run.plan.encoder.document_prefix + text for text in texts], batch)
+        return self._embed([self._info.document_prefix + text for text in texts], batch)
 
     def embed_queries(self, texts: Sequence[str], batch: int = 8) -> F32:
-        return self._embed([self._run.plan.encoder.query_prefix + text for text in texts], batch)
+        return self._embed([self._info.query_prefix + text for text in texts], batch)
 
     def _embed(self, texts: list[str], batch: int) -> F32:
         rows = [self._ids(text) for text in texts]
         parts = [
             self.embed_ids(rows[first : first + batch]) for first in range(0, len(rows), batch)
         ]
-        empty = np.zeros((0, self._run.plan.encoder.dim), np.float32)
+        empty = np.zeros((0, self._info.dim), np.float32)
         return np.concatenate(parts or [empty])
 
     def embed_ids(self, rows: Sequence[Sequence[int]]) -> F32:
@@ -207,7 +208,7 @@ class TextEncoder:
     def _ids(self, text: str) -> list[int]:
         """Cut in front of the closing special token."""
         ids: list[int] = self._tokenizer.encode(text).ids
-        limit = self._run.plan.encoder.max_tokens
+        limit = self._info.max_tokens
         return [*ids[: limit - 1], ids[-1]] if len(ids) > limit else ids
 
 
@@ -261,8 +262,8 @@ def open_run(directory: Path, numeric: Numeric = "fused") -> PlanRun:
 def open_encoder(directory: Path, numeric: Numeric = "fused") -> TextEncoder:
     """The encoder of a compiled model, ready to run."""
     run = open_run(directory, numeric)
-    read_file(directory, run.plan.encoder.tokenizer)
-    return TextEncoder(run, load_tokenizer(directory / run.plan.encoder.tokenizer.file))
+    read_file(directory, run.plan.text_encoder().tokenizer)
+    return TextEncoder(run, load_tokenizer(directory / run.plan.text_encoder().tokenizer.file))
 
 
 def _aligned(size: int) -> int:

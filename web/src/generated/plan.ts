@@ -9,6 +9,18 @@ export type Expr =
   | ["+" | "*" | "min" | "max", ...Expr[]]
   | ["-" | "quo" | "ceil_div", Expr, Expr];
 
+/** On sample texts, of the plan's next tokens with those of the model's weights run in f32. */
+export interface Agreement {
+  /** Next tokens compared */
+  positions: number;
+  /** Share of equal most likely tokens */
+  same_top: number;
+  /** Nats, of the plan's distribution from the model's */
+  mean_kl: number;
+  /** Of log-probabilities, among the model's 20 most likely tokens */
+  max_difference: number;
+}
+
 export interface KernelBuffer {
   name: string;
   dtype: "f32" | "f16" | "i32" | "i8" | "u8" | "i8x4";
@@ -18,11 +30,48 @@ export interface KernelBuffer {
   scratch: boolean;
 }
 
+export interface KvRef {
+  /** A layer's part of the KV arena, from its first block on */
+  kv: number;
+}
+
 /** Cosine on sample texts between the plan's vectors and the model's, run in f32. */
 export interface Loss {
   texts: number;
   mean_cosine: number;
   min_cosine: number;
+}
+
+/** A language model: what stands before and behind the steps, and what its KV looks like. The KV arena begins at a multiple of 64 behind everything else in memory. A sequence is a table of numbers of KV blocks; a block holds `kv_block` tokens, layer after layer: K f16[kv_heads, head_dim, kv_block] after RoPE, then V f16[kv_heads, kv_block, head_dim]. RoPE turns the elements i and i + head_dim/2 of a head by the angles whose cosines and sines are the tensors "rope.cos" and "rope.sin", f32[context, head_dim/2]. */
+export interface PlanDecoder {
+  vocab: number;
+  /** Most tokens of a sequence */
+  context: number;
+  layers: number;
+  heads: number;
+  kv_heads: number;
+  head_dim: number;
+  /** Most rows of a run */
+  chunk: number;
+  /** Tokens of a KV block */
+  kv_block: number;
+  /** Of all layers; a layer has an equal share */
+  kv_block_bytes: number;
+  /** Steps from here on run only where logits are wanted */
+  head: number;
+  tokenizer: PlanFile;
+  /** Of chats, in Jinja; empty: the model has none */
+  template: string;
+  /** Goes in front of a text; bos_token of the template. null: nothing does */
+  bos: number | null;
+  /** Tokens that end an answer */
+  eos: number[];
+  /** In matrix products */
+  activations: "int8" | "f32";
+  /** Kernels beside the steps, by what they do (kv_move, ...) */
+  aux: Record<string, number>;
+  /** Measured at compile time; null: not */
+  agreement: Agreement | null;
 }
 
 /** Text in, vectors out: what stands before and behind the steps. */
@@ -104,7 +153,7 @@ export interface Step {
   name: string;
   kernel: number;
   /** In the order of the kernel's buffers */
-  buffers: (WeightRef | SlotRef | ScratchRef)[];
+  buffers: (WeightRef | SlotRef | ScratchRef | KvRef)[];
   /** In the order of the kernel's extents */
   extents: Expr[];
   flops: Expr;
@@ -149,17 +198,21 @@ export interface Plan {
   format: 1;
   /** What compiled it: a version, and a hash of the kernels' sources */
   compiler: string;
-  kind: "encoder";
+  kind: "encoder" | "decoder";
   name: string;
   licence: string;
   url: string;
   /** Of weights, configuration and tokenizer */
   source_sha256: string;
+  /** Of most matrices */
   weights_dtype: "f32" | "f16" | "int8" | "int4";
   symbols: string[];
   /** Largest value of a symbol, where it has */
   limits: Record<string, number>;
-  encoder: PlanEncoder;
+  /** Of kind encoder */
+  encoder: PlanEncoder | null;
+  /** Of kind decoder */
+  decoder?: PlanDecoder | null;
   inputs: Port[];
   outputs: Port[];
   weights: Weights;
