@@ -1,0 +1,182 @@
+/**
+ * One sequence while it runs: its block table, what of it is filled, and its way into the knowledge
+ * tree. What it computed stays in the cache when it is released, finished or aborted.
+ */
+import { PywasmError } from "../error.ts";
+import { BLOCK_TOKENS, blocksOf, slotsOf, type Blocks } from "./blocks.ts";
+import { graft } from "./graft.ts";
+import type { Boundary, Prompt } from "./prompt.ts";
+import type { Tree, TreeNode } from "./tree.ts";
+
+/** Tokens of a prompt whose KV did not have to be computed, by where it was. */
+export interface Sources {
+  memory: number;
+  storage: number;
+  shipped: number;
+}
+
+/** What a lease needs of the cache. */
+export interface LeaseHost {
+  readonly tree: Tree;
+  readonly blocks: Blocks;
+  /** A block, for which others may have to go; throws "memory". */
+  allocate(): number;
+  /** `node` was used by a sequence. */
+  used(node: TreeNode): void;
+  /** Tokens [from, to) took `ms` to compute. */
+  measured(from: number, to: number, ms: number): void;
+  /** The lease is over; `tip` is the last node of its sequence. */
+  released(lease: Lease, tip: TreeNode): void;
+}
+
+/** What acquire() found: `tip` ends at or after `cached`, and is pinned for the lease. */
+export interface LeaseStart {
+  prompt: Prompt;
+  tip: TreeNode;
+  /** Blocks of the first `cached` tokens, a reference held to each. */
+  blocks: readonly number[];
+  cached: number;
+  sources: Sources;
+  private: boolean;
+  tag: string;
+}
+
+export class Lease {
+  readonly #host: LeaseHost;
+  /** The tree when the lease began; clear() makes a new one, and then nothing is added any more. */
+  readonly #root: TreeNode;
+  readonly #boundaries: Boundary[];
+  readonly #private: boolean;
+  readonly #tag: string;
+  readonly sources: Sources;
+  #tokens: Int32Array;
+  #length: number;
+  #table: Int32Array;
+  #count: number;
+  #tip: TreeNode;
+  /** Tokens that are in the tree. */
+  #grafted: number;
+  #cached: number;
+  /** Tokens for which there is room. */
+  #reserved: number;
+  #released = false;
+
+  constructor(host: LeaseHost, start: LeaseStart) {
+    this.#host = host;
+    this.#root = host.tree.root;
+    this.#boundaries = start.prompt.boundaries;
+    this.#private = start.private;
+    this.#tag = start.tag;
+    this.sources = start.sources;
+    this.#tokens = start.prompt.tokens;
+    this.#length = start.prompt.tokens.length;
+    this.#table = Int32Array.from(start.blocks);
+    this.#count = start.blocks.length;
+    this.#tip = start.tip;
+    this.#grafted = start.cached;
+    this.#cached = start.cached;
+    this.#reserved = start.cached;
+  }
+
+  /** Blocks of the sequence so far. Another array after reserve(). */
+  get table(): Int32Array {
+    return this.#table.subarray(0, this.#count);
+  }
+
+  /** The prompt and what was appended. */
+  get tokens(): Int32Array {
+    return this.#tokens.subarray(0, this.#length);
+  }
+
+  /** Tokens from the start whose KV is there: the next to run is this one. */
+  get cached(): number {
+    return this.#cached;
+  }
+
+  /** Makes room for the KV of positions below `tokens`. Throws "memory" where there is none; what there was stays. */
+  reserve(tokens: number): void {
+    this.#check();
+    if (tokens <= this.#reserved) return;
+    if (this.#reserved % BLOCK_TOKENS !== 0) this.#goOnIn(this.#count - 1, slotsOf(tokens, this.#count - 1));
+    while (this.#count < blocksOf(tokens)) {
+      const block = this.#host.allocate();
+      this.#host.blocks.claim(block, 0, slotsOf(tokens, this.#count));
+      if (this.#count === this.#table.length) this.#table = grown(this.#table);
+      this.#table[this.#count++] = block;
+    }
+    this.#reserved = tokens;
+  }
+
+  /** The sequence goes on inside block `index`: in place if nobody else went on there, else in a copy. */
+  #goOnIn(index: number, slots: number): void {
+    const { blocks } = this.#host;
+    const block = this.#table[index]!;
+    const from = slotsOf(this.#reserved, index);
+    if (blocks.claim(block, from, slots)) return;
+    const copy = this.#host.allocate();
+    blocks.arena.copyBlock(block, copy);
+    blocks.claim(copy, 0, slots);
+    this.#table[index] = copy;
+    blocks.release(block);
+  }
+
+  /** Positions below `tokens` are filled now; the last of them took `ms`. */
+  computed(tokens: number, ms: number): void {
+    this.#check();
+    if (tokens > this.#reserved || tokens > this.#length) {
+      throw new PywasmError("argument", `KV of ${tokens} tokens is said to be computed, where ${this.#reserved} have room and ${this.#length} are known`);
+    }
+    if (tokens <= this.#cached) return;
+    this.#host.measured(this.#cached, tokens, ms);
+    this.#cached = tokens;
+    // A segment that is complete serves others from here on.
+    for (const boundary of this.#boundaries) {
+      if (boundary.end > this.#grafted && boundary.end <= tokens) this.#graft(boundary.end, boundary);
+    }
+  }
+
+  /** A generated token: known from now on, computed with the next run. */
+  append(token: number): void {
+    this.#check();
+    if (this.#length === this.#tokens.length) this.#tokens = grown(this.#tokens);
+    this.#tokens[this.#length++] = token;
+  }
+
+  /** Gives everything back; the second time nothing happens. */
+  release(): void {
+    if (this.#released) return;
+    if (this.#cached > this.#grafted) {
+      const boundary = this.#boundaries.find(({ end }) => end > this.#grafted);
+      this.#graft(this.#cached, boundary ?? { kind: "turn" });
+    }
+    this.#released = true;
+    const { blocks } = this.#host;
+    const last = blocksOf(this.#cached) - 1;
+    // Room that was claimed and not filled: nobody else can have come after it.
+    if (this.#reserved > this.#cached && last >= 0) blocks.trim(this.#table[last]!, slotsOf(this.#cached, last));
+    for (const block of this.table) blocks.release(block);
+    this.#tip.pins--;
+    this.#host.released(this, this.#tip);
+  }
+
+  #graft(end: number, { kind }: Pick<Boundary, "kind">): void {
+    const { tree, blocks } = this.#host;
+    if (tree.root !== this.#root) return;
+    const sequence = { tokens: this.tokens, table: this.table, private: this.#private };
+    const tip = graft(tree, blocks, this.#tip, this.#grafted, end, sequence, { kind, tag: this.#tag }, (node) => this.#host.used(node));
+    tip.pins++;
+    this.#tip.pins--;
+    this.#tip = tip;
+    this.#grafted = end;
+  }
+
+  #check(): void {
+    if (this.#released) throw new PywasmError("closed", "the KV lease was released");
+  }
+}
+
+function grown(array: Int32Array): Int32Array {
+  const larger = new Int32Array(Math.max(16, array.length * 2));
+  larger.set(array);
+  return larger;
+}
