@@ -6,9 +6,12 @@ import { fetchManifest } from "./network.ts";
 import { forgetOffline, keepStored, registerOffline } from "./offline.ts";
 import { packRows } from "./pack.ts";
 import { readHint } from "./stored.ts";
-import type { Answer, HostEvent, Method, OpenRequest } from "./protocol.ts";
+import type { Answer as Reply, HostEvent, Method, OpenRequest } from "./protocol.ts";
 import { transfer } from "./rpc.ts";
+import type { SiteAnswers } from "./ask.ts";
+import type { Answer, AskOptions, GeneratorState, PrepareOptions } from "./ask_types.ts";
 import type { SiteEncoder } from "./site_encoder.ts";
+import type { SiteGenerator } from "./site_generator.ts";
 import type {
   CreateOptions, EncoderState, ExportedFile, NewRow, OpenOptions, Query, Results, Row, SearchOptions, Site, Status,
 } from "./types.ts";
@@ -40,6 +43,11 @@ export interface IndexEncoder extends Pick<SiteEncoder, "load" | "tune" | "tuner
   readonly state: EncoderState;
 }
 
+/** The language model that a site carries. Its code is loaded with the first question, or by a method here. */
+export interface IndexGenerator extends Pick<SiteGenerator, "load" | "unload"> {
+  readonly state: GeneratorState;
+}
+
 export class Index {
   /** What the site's builder said of it. */
   site: Site;
@@ -50,6 +58,8 @@ export class Index {
   #closed = false;
   #typing: Promise<SiteEncoder> | null = null;
   #typed: SiteEncoder | null = null;
+  #asking: Promise<SiteAnswers> | null = null;
+  #asked: SiteAnswers | null = null;
 
   private constructor(number: number, request: Request, options: OpenOptions, connection: Promise<Connection>, site: Site) {
     this.#number = number;
@@ -101,6 +111,51 @@ export class Index {
       load: async () => (await this.#loadTyping()).load(),
       tune: async (mode) => (await this.#loadTyping()).tune(mode),
     };
+  }
+
+  /** Null where the site carries none, or the page wants none. */
+  get generator(): IndexGenerator | null {
+    const { answers } = this.site;
+    if (!answers || this.#options.generator === false) return null;
+    return {
+      state: this.#asked?.generator.state ?? { state: "idle", loaded: 0, total: answers.visit_bytes, error: null },
+      load: async (options) => (await this.#loadAnswers()).generator.load(options),
+      unload: async () => this.#asked?.generator.unload(),
+    };
+  }
+
+  /** Answers a question from what is found for it, by the site's language model. It is searched, loaded and generated at once. */
+  ask(question: string, options: AskOptions = {}): Answer {
+    const answer = this.#loadAnswers().then((answers) => answers.ask(question, options));
+    const part = <P extends "sources" | "citations" | "stats">(name: P): Answer[P] => {
+      const promise = answer.then((begun) => begun[name] as never);
+      (promise as Promise<never>).catch(() => undefined);
+      return promise;
+    };
+    return {
+      sources: part("sources"), citations: part("citations"), stats: part("stats"),
+      text: async () => (await answer).text(),
+      async *[Symbol.asyncIterator]() {
+        yield* await answer;
+      },
+    };
+  }
+
+  /** Reads what a question would need while nothing else is to be done, once the model is loaded. Answers how many tokens were new. */
+  async prepare(question: string, options: PrepareOptions = {}): Promise<number> {
+    return this.#asked?.prepare(question, options) ?? 0;
+  }
+
+  #loadAnswers(): Promise<SiteAnswers> {
+    const { answers } = this.site;
+    if (!this.generator || !answers) return Promise.reject(new PywasmError("unsupported", "there are no answers: the site carries no language model (pywasm build --generator), or open() was told `generator: false`"));
+    return (this.#asking ??= import("./generator.ts").then(
+      ({ SiteAnswers }) => (this.#asked = new SiteAnswers(new URL(this.#request.name), answers, this.#options, (question, options) => this.search(question, options))),
+      (error: unknown) => {
+        this.#asking = null;
+        throw error;
+      },
+    ));
   }
 
   /** The k best rows for words, a vector, or both. A text alone gets its vector here if the site carries its encoder. */
@@ -195,6 +250,7 @@ export class Index {
   async clear(): Promise<void> {
     await this.#call("clear", [], {});
     if (this.encoder) await (await this.#loadTyping()).clear();
+    if (this.generator) await (await this.#loadAnswers()).generator.clear();
     if (this.#request.network) await forgetOffline(this.#request.name);
     await this.close();
   }
@@ -204,6 +260,7 @@ export class Index {
     if (this.#closed) return;
     this.#closed = true;
     this.#typed?.close();
+    this.#asked?.close();
     if (this.#connection) await release(this.#connection, this.#number);
   }
 
@@ -221,7 +278,7 @@ export class Index {
       if (event.kind === "partial" && event.call === call) onPartial(event.results);
     });
     try {
-      return await settle<T>(connection, call, signal, connection.host.call(this.#number, call, method, args) as Promise<Answer<T>>);
+      return await settle<T>(connection, call, signal, connection.host.call(this.#number, call, method, args) as Promise<Reply<T>>);
     } finally {
       stopListening?.();
     }
@@ -285,7 +342,7 @@ function once(work: () => void): () => void {
 }
 
 /** Waits for an answer, its abort or the worker's death, whichever comes first. */
-function settle<T>(connection: Connection, call: number, signal: AbortSignal | undefined, answer: Promise<Answer<T>>): Promise<T> {
+function settle<T>(connection: Connection, call: number, signal: AbortSignal | undefined, answer: Promise<Reply<T>>): Promise<T> {
   return new Promise<T>((resolve, reject) => {
     const onAbort = (): void => {
       void connection.host.cancel(call);

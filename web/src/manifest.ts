@@ -61,9 +61,9 @@ function newer(version: number): PywasmError {
 
 /** What the page is told of the site. */
 export function describeSite(manifest: Manifest): Site {
-  const { title, language, rows, documents, dim, metric, dtype, kind, code_bits: codeBits, keyword, encoder, licences, generation } = manifest;
+  const { title, language, rows, documents, dim, metric, dtype, kind, code_bits: codeBits, keyword, encoder, answers = null, licences, generation } = manifest;
   return {
-    title, language, rows, documents, dim, metric, dtype: dtype === "i8" ? "int8" : dtype, kind, codeBits, keyword, encoder, licences, generation,
+    title, language, rows, documents, dim, metric, dtype: dtype === "i8" ? "int8" : dtype, kind, codeBits, keyword, encoder, answers, licences, generation,
     columns: manifest.columns.map(({ name, type, values, min, max }) => ({
       name, type, ...(values && { values }), ...(min != null && { min }), ...(max != null && { max }),
     })),

@@ -1,10 +1,11 @@
 /** pywasm: search over a static site's index, or over one that lives in this browser. */
 import type * as Inference from "./inference/encoder.ts";
 
-export { Index, open, type IndexEncoder } from "./client.ts";
+export { Index, open, type IndexEncoder, type IndexGenerator } from "./client.ts";
 export { PywasmError, type ErrorCode } from "./error.ts";
 export type * from "./inference/types.ts";
 export type { TuningState, TuningStatus } from "./tuning/tuning.ts";
+export type * from "./ask_types.ts";
 export type * from "./types.ts";
 
 /** Texts to vectors, by a model that `pywasm compile` wrote or a site carries. Its code is loaded by the first call. */

@@ -1,9 +1,11 @@
 /** Typed queries on a site that carries its encoder: words at once, meaning when the vector is there. */
-import { aborted, PywasmError } from "./error.ts";
+import { PywasmError } from "./error.ts";
 import { Encoder } from "./inference/encoder.ts";
 import { removeStore } from "./inference/store.ts";
+import { besideWorker } from "./spawn.ts";
 import type { Tuner } from "./tuning/tuning.ts";
 import type { EncoderInfo, EncoderState, OpenOptions, Query, Results, SearchOptions, Stage } from "./types.ts";
+import { within } from "./within.ts";
 
 /** Runs a search in the index's worker. */
 export type Run = (query: Query, options: SearchOptions) => Promise<Results>;
@@ -118,20 +120,13 @@ export class SiteEncoder {
     void this.#opening?.then((encoder) => encoder.close(), () => undefined);
   }
 
-  /** Where the bundle is on another origin, so is encoder-worker.js. */
-  #besideWorker(): URL | undefined {
-    const { workerUrl } = this.#options;
-    const worker = workerUrl === undefined ? null : new URL(workerUrl, location.href);
-    return worker && worker.origin !== location.origin ? new URL("encoder-worker.js", worker) : undefined;
-  }
-
   get #folder(): URL {
     return new URL("./", new URL(this.#compiled.plan, this.#site));
   }
 
   async #open(): Promise<Encoder> {
     const { onProgress, storage, thread, marks, encoder: settings } = this.#options;
-    const { threads, backend, workerUrl = this.#besideWorker() } = settings || {};
+    const { threads, backend, workerUrl = besideWorker(this.#options.workerUrl, "encoder-worker.js") } = settings || {};
     const total = this.#compiled.visit_bytes;
     this.#state = { state: "loading", loaded: 0, total, error: null };
     const holding = (this.#holding = new AbortController());
@@ -188,14 +183,4 @@ export class SiteEncoder {
 
 function savesData(): boolean {
   return (navigator as { connection?: { saveData?: boolean } }).connection?.saveData === true;
-}
-
-/** `work`, but no longer than until the signal. */
-function within<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const abort = (): void => reject(aborted());
-    if (signal?.aborted) abort();
-    signal?.addEventListener("abort", abort, { once: true });
-    work.then(resolve, reject).finally(() => signal?.removeEventListener("abort", abort));
-  });
 }

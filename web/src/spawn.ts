@@ -10,3 +10,9 @@ export function spawn(url: URL, name: string): Worker {
   worker.addEventListener("message", () => URL.revokeObjectURL(address), { once: true });
   return worker;
 }
+
+/** Where `file` of the bundle is if the worker that a page was told to use is of another origin: beside that. */
+export function besideWorker(workerUrl: string | URL | undefined, file: string): URL | undefined {
+  const worker = workerUrl === undefined ? null : new URL(workerUrl, location.href);
+  return worker && worker.origin !== location.origin ? new URL(file, worker) : undefined;
+}

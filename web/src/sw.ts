@@ -6,7 +6,7 @@
  * whole, under a name made from the manifest's generation and the assets' hashes, and replaced
  * whole. Manifest and page come from the network first, so a deployment shows at the next visit;
  * a slow network is not waited for. The index itself (data/) passes by: it is kept in pages by the
- * search worker, and so does the encoder, whose worker keeps it.
+ * search worker; models and KV are kept by their workers.
  */
 
 /** What this file needs of a type library that can't be loaded together with the DOM's. */
@@ -58,7 +58,7 @@ worker.addEventListener("fetch", (event) => {
   const { request } = event;
   if (request.method !== "GET" || !request.url.startsWith(scope) || request.headers.has("range")) return;
   const path = new URL(request.url).pathname.slice(new URL(scope).pathname.length);
-  if (/^(data|encoder|tune)\//.test(path) || path === "sw.js") return;
+  if (/^(data|encoder|tune|generator|kv)\//.test(path) || path === "sw.js") return;
   if (request.mode === "navigate") event.respondWith(page(event));
   else if (request.url === manifestUrl) event.respondWith(manifest(event));
   else event.respondWith(asset(request));

@@ -1,4 +1,5 @@
 /** The public types: what a page passes in and gets back. Plain data, so all of it crosses to the worker. */
+import type { Answers } from "./generated/manifest.ts";
 
 export type StorageKind = "opfs" | "indexeddb";
 export type Metric = "cosine" | "ip" | "l2";
@@ -6,8 +7,8 @@ export type Dtype = "f32" | "f16" | "int8";
 export type Mode = "keyword" | "vector" | "hybrid";
 
 export interface ProgressEvent {
-  /** `open`: the index can be searched; `codes`: what vector search needs; `fill`: the whole index into storage; `encoder`: what typed queries need. */
-  status: "open" | "codes" | "fill" | "compact" | "ready" | "update" | "encoder";
+  /** `open`: the index can be searched; `codes`: what vector search needs; `fill`: the whole index into storage; `encoder`: what typed queries need; `generator`: what answers need. */
+  status: "open" | "codes" | "fill" | "compact" | "ready" | "update" | "encoder" | "generator";
   file: string;
   /** Bytes. */
   loaded: number;
@@ -39,6 +40,8 @@ export interface OpenOptions {
   marks?: boolean;
   /** How the encoder that the site carries runs; false: typed queries find words only. */
   encoder?: EncoderSettings | false;
+  /** How the language model that the site carries runs; false: there are no answers. */
+  generator?: GeneratorSettings | false;
 }
 
 /** Of the site's encoder. */
@@ -53,6 +56,16 @@ export interface EncoderSettings {
   tune?: "auto" | "on" | "off";
   /** Where tuner-worker.js is; default: beside tuning.js. */
   tunerUrl?: string | URL;
+}
+
+/** Of the site's language model. */
+export interface GeneratorSettings {
+  /** Default: the device's cores less one; 1 where the page is not cross-origin isolated. */
+  threads?: number;
+  /** Most bytes of KV in memory; default "auto": by what the device has. */
+  memory?: number | "auto";
+  /** Where generator-worker.js is; default: beside generator.js, or beside the index's workerUrl if that is of another origin. */
+  workerUrl?: string | URL;
 }
 
 export interface CreateOptions extends OpenOptions {
@@ -238,6 +251,8 @@ export interface Site {
   columns: Column[];
   suggestions: Suggestion[];
   encoder: EncoderInfo | null;
+  /** The language model that it carries, and its prompt. */
+  answers: Answers | null;
   licences: { name: string; of: string; url: string }[];
   generation: string;
 }
