@@ -34,9 +34,9 @@ export default defineConfig([
     entry: { pywasm: "src/pywasm.ts" },
     dts: true,
     plugins: [{
-      // Only `thread: "inline"` loads the worker's code into the page, only typed queries the encoder's.
-      name: "worker-and-encoder-are-external",
-      resolveId: (id: string) => (id === "./worker.ts" ? { id: "./worker.js", external: true } : id === "./encoder.ts" ? { id: "./encoder.js", external: true } : null),
+      // Only `thread: "inline"` loads the worker's code into the page, only typed queries the encoder's, only questions the generator's.
+      name: "worker-and-models-are-external",
+      resolveId: (id: string) => (/^\.\/(worker|encoder|generator)\.ts$/.test(id) ? { id: id.replace(/ts$/, "js"), external: true } : null),
     }],
   },
   { ...shared, entry: { worker: "src/worker.ts" }, dts: false, plugins: [keepIgnored] },
@@ -55,6 +55,21 @@ export default defineConfig([
     entry: { "encoder-worker": "src/inference/worker.ts" },
     dts: false,
     deps: { alwaysBundle: ["@huggingface/tokenizers"], onlyBundle: false },
+  },
+  {
+    ...shared,
+    entry: { generator: "src/generator.ts" },
+    dts: true,
+    plugins: [{
+      name: "worker-is-external",
+      resolveId: (id: string) => (id === "./worker.ts" ? { id: "./generator-worker.js", external: true } : null),
+    }],
+  },
+  {
+    ...shared,
+    entry: { "generator-worker": "src/generation/worker.ts" },
+    dts: false,
+    deps: { alwaysBundle: ["@huggingface/tokenizers", "@huggingface/jinja"], onlyBundle: false },
   },
   { ...shared, entry: { tuning: "src/tuning/tuning.ts" }, dts: true },
   // Classic: a module worker that boots Pyodide hangs under a policy with only wasm-unsafe-eval.

@@ -6,6 +6,7 @@ const out = new URL("../../pywasm/_web/", import.meta.url);
 const parts = [
   { what: "search", budget: 80, files: ["pywasm.js", "worker.js", "engine.wasm"] },
   { what: "encoder", budget: 150, files: ["encoder.js", "encoder-worker.js", "tuning.js", "tuner-worker.js"] },
+  { what: "generator", budget: 90, files: ["generator.js", "generator-worker.js"] },
 ];
 const kilobytes = (bytes) => `${(bytes / 1024).toFixed(1).padStart(7)} KB`;
 

@@ -1,6 +1,6 @@
 /**
- * Where things lie in a session's memory: control block, weights, arena (the slots, one after the
- * other), then the scratch region of every thread.
+ * Where things lie in a model's memory: control block, weights, arena (the slots, one after the
+ * other), the scratch region of every thread, then a decoder's KV blocks.
  */
 import { PywasmError } from "../error.ts";
 import type { Plan } from "../generated/plan.ts";
@@ -19,7 +19,7 @@ export interface Layout {
   /** Address of thread 0's scratch region; thread t's is t * stride further. */
   scratch: number;
   stride: number;
-  /** Of everything. */
+  /** Of everything, a multiple of 64: KV blocks begin here. */
   bytes: number;
 }
 
@@ -36,7 +36,7 @@ export function layOut(plan: Plan, symbols: Symbols, threads: number): Layout {
     return at;
   });
   const stride = Math.max(0, ...plan.kernels.map(({ scratch }) => scratch.reduce((sum, bytes) => sum + align(bytes), 0)));
-  const bytes = address + stride * threads;
+  const bytes = address + stride * threads;  // all multiples of 64
   if (bytes > MOST_BYTES) throw tooLarge(bytes);
   return { slots, scratch: address, stride, bytes };
 }

@@ -1,6 +1,6 @@
 /** A compiled model in its worker: opened, run, asked. */
 import { PywasmError } from "../error.ts";
-import type { Plan } from "../generated/plan.ts";
+import type { Plan, PlanEncoder } from "../generated/plan.ts";
 import { Recorder } from "../recorder.ts";
 import { tasksOf, type TuneWork } from "../tuning/tasks.ts";
 import type { Stage } from "../types.ts";
@@ -25,10 +25,11 @@ const ROWS = 512;
 const TUNED_TOKENS = 32;
 
 type Hear = (event: EncoderProgress) => void;
+type EncoderPlan = Plan & { encoder: PlanEncoder };
 
 export class Model {
   readonly #address: string;
-  readonly #plan: Plan;
+  readonly #plan: EncoderPlan;
   readonly #backend: Backend;
   readonly #tokenizer: Tokenizer;
   readonly #rows: number;
@@ -47,7 +48,7 @@ export class Model {
     const device = deviceFor(options.threads);
     const recorder = new Recorder(options.marks === true);
     const { address, text, files } = await recorder.stage("storage", () => locate(request, "encoder/", options.storage !== "memory", signal));
-    const plan = parsePlan(text, PLAN_FILE);
+    const plan = encoderOf(parsePlan(text, PLAN_FILE));
     const { rows = ROWS, backend: wanted = "wasm" } = options;
     const kernels = moduleFor(plan, device);
     const seq = mostTokens(plan);
@@ -76,7 +77,7 @@ export class Model {
     }
   }
 
-  private constructor({ address, options }: OpenRequest, plan: Plan, backend: Backend, tokenizer: Tokenizer, opening: Stage[], storage: EncoderStatus["storage"]) {
+  private constructor({ address, options }: OpenRequest, plan: EncoderPlan, backend: Backend, tokenizer: Tokenizer, opening: Stage[], storage: EncoderStatus["storage"]) {
     this.#address = address;
     this.#plan = plan;
     this.#backend = backend;
@@ -213,7 +214,12 @@ function inputsOf(plan: Plan, texts: readonly (readonly number[])[]): { symbols:
   return { symbols: { batch, seq }, inputs: Object.fromEntries(plan.inputs.map(({ name }) => [name, known[name]!])) };
 }
 
-function mostTokens({ encoder, limits }: Plan): number {
+function encoderOf(plan: Plan): EncoderPlan {
+  if (!plan.encoder) throw new PywasmError("argument", `${plan.name} is a ${plan.kind}: it makes no vectors`);
+  return plan as EncoderPlan;
+}
+
+function mostTokens({ encoder, limits }: EncoderPlan): number {
   return Math.min(encoder.max_tokens, limits["seq"] ?? Infinity);
 }
 

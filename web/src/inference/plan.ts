@@ -3,7 +3,7 @@
  * runtime computes addresses or sizes from is checked here, before anything is allocated.
  */
 import { PywasmError } from "../error.ts";
-import { PLAN_FORMAT, type Expr, type Plan, type PlanFile } from "../generated/plan.ts";
+import { PLAN_FORMAT, type Expr, type Plan, type PlanDecoder, type PlanEncoder, type PlanFile } from "../generated/plan.ts";
 import { MOST_STEPS } from "./crew.ts";
 import { exprProblem } from "./expr.ts";
 
@@ -17,6 +17,9 @@ const SCRATCH_BYTES = 64 << 20;
 /** Arguments that are scratch addresses are marked by bits of an i32 (program.ts). */
 const ARGUMENTS = 31;
 const ALIGN = 64;
+/** Tokens of a KV block: what the cache counts in. */
+const KV_BLOCK = 32;
+const KV_BLOCK_BYTES = 64 << 20;
 /** A file beside the plan, never elsewhere. */
 const FILE_NAME = /^[\w-][\w.-]*$/;
 
@@ -57,6 +60,8 @@ class Checker {
     this.#that(plan.format === PLAN_FORMAT, `format ${PLAN_FORMAT} expected, found ${JSON.stringify(plan.format)}`);
     this.#that(Array.isArray(plan.symbols) && plan.symbols.every((symbol) => typeof symbol === "string"), "symbols: a list of names expected");
     this.#that(typeof plan.limits === "object" && plan.limits !== null && !Array.isArray(plan.limits), "limits: an object expected");
+    if (plan.kind === "encoder") this.#encoder(plan.encoder!);
+    else this.#decoder(plan, plan.decoder!);
     this.#weights(plan);
     this.#that(plan.kernels.length > 0 && plan.kernels.length <= MOST_STEPS, `${plan.kernels.length} kernels`);
     plan.kernels.forEach((kernel, index) => {
@@ -79,12 +84,32 @@ class Checker {
     }
     this.#that(Array.isArray(plan.modules), "modules are missing");
     plan.modules.forEach((module, index) => this.#file_(module, 64 << 20, `modules[${index}]`));
-    const { encoder } = plan;
+    if (plan.wgsl) this.#file_(plan.wgsl, 64 << 20, "wgsl");
+  }
+
+  #encoder(encoder: PlanEncoder): void {
     this.#file_(encoder.tokenizer, 64 << 20, "encoder.tokenizer");
     this.#size(encoder.dim, 1 << 20, "encoder.dim");
     this.#size(encoder.max_tokens, 1 << 20, "encoder.max_tokens");
     this.#that(typeof encoder.query_prefix === "string" && typeof encoder.document_prefix === "string", "encoder: prefixes are missing");
-    if (plan.wgsl) this.#file_(plan.wgsl, 64 << 20, "wgsl");
+  }
+
+  #decoder({ kind, steps, symbols, inputs, outputs }: Plan, decoder: PlanDecoder): void {
+    this.#that(kind === "decoder", `kind: "encoder" or "decoder" expected, found ${JSON.stringify(kind)}`);
+    const { vocab, context, layers, chunk, head, kv_block: block, kv_block_bytes: bytes, tokenizer, template, bos, eos } = decoder;
+    for (const [name, value] of Object.entries({ vocab, context, layers, chunk })) {
+      this.#that(Number.isSafeInteger(value) && value > 0 && value <= 1 << 24, `decoder.${name} is ${value}`);
+    }
+    this.#that(block === KV_BLOCK && context % block === 0, `decoder: blocks of ${KV_BLOCK} tokens in a context of whole blocks expected, found ${block} in ${context}`);
+    this.#that(Number.isSafeInteger(bytes) && bytes > 0 && bytes <= KV_BLOCK_BYTES && bytes % (layers * ALIGN) === 0, `decoder.kv_block_bytes is ${bytes}, for ${layers} layers`);
+    this.#file_(tokenizer, 64 << 20, "decoder.tokenizer");
+    this.#that(typeof template === "string", "decoder.template is missing");
+    for (const token of bos === null ? eos : [bos, ...eos]) this.#that(Number.isInteger(token) && token >= 0 && token < vocab, `decoder: token ${token} in a vocabulary of ${vocab}`);
+    this.#that(Number.isInteger(head) && head >= 0 && head <= steps.length, `decoder.head is ${head}, there are ${steps.length} steps`);
+    this.#that(symbols.join() === "rows", `symbols: rows expected, found ${symbols.join()}`);
+    const ports = [...inputs, ...outputs].map(({ name, dtype, shape }) => `${name} ${dtype} ${JSON.stringify(shape)}`);
+    const wanted = ['ids i32 ["rows"]', "place i32 [2]", `table i32 [${context / block}]`, `logits f32 [${vocab}]`];
+    this.#that(ports.join() === wanted.join(), `inputs and outputs: ${wanted.join(", ")} expected, found ${ports.join(", ")}`);
   }
 
   #weights({ weights }: Plan): void {
@@ -114,6 +139,7 @@ class Checker {
     for (const buffer of step.buffers) {
       if ("weight" in buffer) this.#index(buffer.weight, plan.weights.tensors, `${where}.weight`);
       else if ("slot" in buffer) this.#index(buffer.slot, plan.slots, `${where}.slot`);
+      else if ("kv" in buffer) this.#that(Number.isInteger(buffer.kv) && buffer.kv >= 0 && buffer.kv < (plan.decoder?.layers ?? 0), `${where}.kv is ${buffer.kv}, there are ${plan.decoder?.layers ?? 0} layers`);
       else this.#index(buffer.scratch, kernel.scratch, `${where}.scratch`);
     }
   }

@@ -1,5 +1,5 @@
 /**
- * A plan for one (batch, seq): every call with its arguments as numbers. It is made once a shape
+ * A plan for one shape: every call with its arguments as numbers. It is made once a shape
  * and sent to all threads, of which each makes its own list of calls from it; a run then neither
  * computes an address nor allocates.
  */
@@ -32,6 +32,8 @@ const SMALL = 3;
 
 export function compileProgram(plan: Plan, grids: Grids, layout: Layout, symbols: Symbols): Program {
   const cells: number[] = [];
+  // A block holds all layers, one after the other.
+  const kvLayerBytes = plan.decoder ? plan.decoder.kv_block_bytes / plan.decoder.layers : 0;
   for (const step of plan.steps) {
     const kernel = plan.kernels[step.kernel]!;
     const offsets = scratchOffsets(kernel.scratch);
@@ -39,6 +41,7 @@ export function compileProgram(plan: Plan, grids: Grids, layout: Layout, symbols
     const addresses = step.buffers.map((buffer, index) => {
       if ("weight" in buffer) return WEIGHTS_ADDRESS + plan.weights.tensors[buffer.weight]!.offset;
       if ("slot" in buffer) return layout.slots[buffer.slot]!;
+      if ("kv" in buffer) return layout.bytes + buffer.kv * kvLayerBytes;
       scratch |= 1 << index;
       return offsets[buffer.scratch]!;
     });

@@ -5,6 +5,7 @@
 import { PywasmError, throwIfAborted } from "../error.ts";
 import { Crew } from "./crew.ts";
 import { Kernels, type KernelNames } from "./kernels.ts";
+import { pause } from "./pause.ts";
 import { Pool } from "./pool.ts";
 import { callsOf, type Call, type Program } from "./program.ts";
 import type { ThreadMessage } from "./thread.ts";
@@ -145,14 +146,7 @@ export class Runner {
   /** Lets messages that have come in be handled, if it is time to. */
   async #breathe(signal: AbortSignal | undefined): Promise<void> {
     if (performance.now() < this.#until) return;
-    await new Promise<void>((resolve) => {
-      const { port1, port2 } = new MessageChannel();
-      port1.onmessage = () => {
-        port1.close();
-        resolve();
-      };
-      port2.postMessage(null);
-    });
+    await pause();
     this.#until = performance.now() + SLICE_MS;
     throwIfAborted(signal);
   }

@@ -146,7 +146,7 @@ test("kernels or a tokenizer that are something else are refused", async () => {
   for (const change of ["modules", "tokenizer"]) {
     const { host: wrong, address: where } = await serveSample((plan) => {
       if (change === "modules") for (const module of plan.modules) Object.assign(module, file);
-      else Object.assign(plan.encoder.tokenizer, file);
+      else Object.assign(plan.encoder!.tokenizer, file);
     });
     wrong.files.set("model/else.bin", something);
     await expect(Encoder.open(where, options)).rejects.toMatchObject({ code: "corrupt", file: "else.bin" });

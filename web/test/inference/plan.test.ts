@@ -55,8 +55,8 @@ const changes: [string, (plan: Plan) => void][] = [
   ["limits", (plan) => ((plan as { limits: unknown }).limits = "none")],
   ["limits", (plan) => ((plan as { limits: unknown }).limits = [16])],
   ["limits.seq", (plan) => (plan.limits["seq"] = 0)],
-  ["encoder.tokenizer", (plan) => (plan.encoder.tokenizer.bytes = 2 ** 33)],
-  ["encoder.dim", (plan) => (plan.encoder.dim = 0.5)],
+  ["encoder.tokenizer", (plan) => (plan.encoder!.tokenizer.bytes = 2 ** 33)],
+  ["encoder.dim", (plan) => (plan.encoder!.dim = 0.5)],
   ["modules", (plan) => ((plan as { modules: unknown }).modules = null)],
   ["missing or of another kind", (plan) => ((plan as { steps: unknown }).steps = [null])],
 ];

@@ -4,7 +4,7 @@ import { Tokenizer } from "../../src/inference/tokenizer.ts";
 import { sampleFile, samplePlan } from "./sample.ts";
 
 let json: Uint8Array;
-beforeAll(async () => (json = await sampleFile((await samplePlan()).encoder.tokenizer.file)));
+beforeAll(async () => (json = await sampleFile((await samplePlan()).encoder!.tokenizer.file)));
 
 const encode = (text: string, most = 16) => new Tokenizer(json, most, "tokenizer.json").encode(text);
 

@@ -1,0 +1,101 @@
+/** A compiled language model as a page sees it. The work is done in a worker. */
+import { PywasmError } from "../error.ts";
+import { findPlan, startOpened } from "../inference/find.ts";
+import { Lasting } from "../inference/lasting.ts";
+import type { Remote, Script } from "../inference/remote.ts";
+import { Generation } from "./generation.ts";
+import { checkedPrompt, checkedRequest, checkedSegments } from "./arguments.ts";
+import type { Method, OpenRequest } from "./protocol.ts";
+import type { GenerateOptions, GenerationStats, GeneratorInfo, GeneratorOptions, GeneratorStatus, Prompt, StepTiming, TextSegment } from "./types.ts";
+
+export type * from "./types.ts";
+export { Generation } from "./generation.ts";
+
+/** Where a site carries its generator. */
+const CARRIED = "generator/";
+
+const SCRIPT: Script = {
+  name: "generator",
+  worker: () => new Worker(new URL("./generator-worker.js", import.meta.url), { type: "module", name: "pywasm-generator" }),
+  inline: async () => (await import("./worker.ts")).serveGenerator,
+};
+
+export class Generator {
+  readonly info: GeneratorInfo;
+  readonly #remote: Lasting;
+
+  /** Opens the model at `where`: a folder that `pywasm compile` wrote, its plan.json, or a site that carries a generator. */
+  static async open(where: string | URL, options: GeneratorOptions = {}): Promise<Generator> {
+    const { threads, memory, storage, marks } = options;
+    if (threads !== undefined && (!Number.isInteger(threads) || threads < 1)) throw new PywasmError("argument", `threads: a whole number of at least 1 expected, not ${threads}`);
+    if (memory !== undefined && memory !== "auto" && !(memory > 0)) throw new PywasmError("argument", `memory: "auto" or bytes expected, not ${String(memory)}`);
+    const data = {
+      ...(threads !== undefined && { threads }), ...(memory !== undefined && { memory }),
+      ...(storage !== undefined && { storage }), ...(marks !== undefined && { marks }),
+    };
+    // Both at once: the worker's script and the plan.
+    const finding = findPlan(where, CARRIED, options.signal).then((found): OpenRequest => ({ ...found, options: data }));
+    const [remote, info] = await start(finding, options);
+    return new Generator(remote, await finding, options, info);
+  }
+
+  private constructor(remote: Remote, request: OpenRequest, { signal: _, ...options }: GeneratorOptions, info: GeneratorInfo) {
+    this.info = info;
+    // For starting again: without open()'s signal, which is over.
+    this.#remote = new Lasting("generator", remote, () => start(Promise.resolve(request), options).then(([started]) => started));
+  }
+
+  /** Begins to answer at once; several answers take turns. */
+  generate(prompt: Prompt, options: GenerateOptions = {}): Generation {
+    const { signal, onStart } = options;
+    const request = checkedRequest(prompt, options);
+    return new Generation((stop, hear) => this.#remote.ask<GenerationStats>("generate", [request], { signal: stop, hear, patient: true }), signal, onStart);
+  }
+
+  /** Computes a prompt's KV ahead of time, while nothing else is to be done. Answers how many tokens were new. */
+  prefetch(segments: readonly TextSegment[], { signal }: { signal?: AbortSignal } = {}): Promise<number> {
+    return this.#ask("prefetch", [checkedSegments(segments)], signal);
+  }
+
+  /** Tokens of each of the prompt's segments. */
+  tokenize(prompt: Prompt): Promise<Int32Array[]> {
+    return this.#ask("tokenize", [checkedPrompt(prompt)]);
+  }
+
+  /** How many tokens each of the segments has. */
+  async count(segments: readonly TextSegment[]): Promise<number[]> {
+    return (await this.tokenize({ segments })).map(({ length }) => length);
+  }
+
+  status(): Promise<GeneratorStatus> {
+    return this.#ask("status");
+  }
+
+  /** ms of each step of a run of `rows` tokens behind `start` others: medians of `repeat` runs. */
+  timings({ rows, start: behind = 0, repeat = 5, signal }: { rows: number; start?: number; repeat?: number; signal?: AbortSignal }): Promise<StepTiming[]> {
+    return this.#ask("timings", [rows, behind, repeat], signal);
+  }
+
+  /** Removes what this browser stores of the model and of its conversations, and closes it. */
+  async clear(): Promise<void> {
+    await this.#ask("clear");
+    await this.close();
+  }
+
+  /** Gives the memory back; what is running is rejected with code "closed". What is stored stays. */
+  close(): Promise<void> {
+    return this.#remote.close();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  #ask<T>(method: Method, args: unknown[] = [], signal?: AbortSignal): Promise<T> {
+    return this.#remote.ask<T>(method, args, { signal });
+  }
+}
+
+function start(finding: Promise<OpenRequest>, { workerUrl, thread, signal, onProgress }: GeneratorOptions): Promise<[Remote, GeneratorInfo]> {
+  return startOpened<GeneratorInfo>(SCRIPT, finding, { workerUrl, thread }, { signal, hear: onProgress });
+}

@@ -1,0 +1,33 @@
+/** The worker's side of a generator: which call is for what. */
+import { PywasmError } from "../error.ts";
+import type { Service } from "../inference/service.ts";
+import { GeneratorModel } from "./model.ts";
+import type { Method } from "./protocol.ts";
+
+/** `spawn` starts a worker with this same script. */
+export function generatorService(spawn: () => Worker): Service {
+  let model: GeneratorModel | null = null;
+
+  const opened = (): GeneratorModel => {
+    if (!model) throw new PywasmError("closed", "the generator is closed");
+    return model;
+  };
+
+  return {
+    async call(method: Method, a, signal, hear) {
+      switch (method) {
+        case "open": return (model = await GeneratorModel.open(a[0]!, spawn, hear, signal)).info;
+        case "generate": return opened().generate(a[0]!, signal, hear);
+        case "prefetch": return opened().prefetch(a[0]!, signal);
+        case "tokenize": return opened().tokenize(a[0]!);
+        case "status": return opened().status();
+        case "timings": return opened().timings(a[0]!, a[1]!, a[2]!, signal);
+        case "clear": return opened().clear();
+      }
+    },
+    close() {
+      model?.close();
+      model = null;
+    },
+  };
+}

@@ -1,0 +1,259 @@
+/** A generator in its worker: the model opened, prompts tokenised, answers sampled, taking turns. */
+import { PywasmError, throwIfAborted } from "../error.ts";
+import type { Plan } from "../generated/plan.ts";
+import { evaluate } from "../inference/expr.ts";
+import { compileKernels, deviceFor, locate, moduleFor } from "../inference/opening.ts";
+import { parsePlan, PLAN_FILE } from "../inference/plan.ts";
+import { removeStore } from "../inference/store.ts";
+import type { StepTiming } from "../inference/types.ts";
+import { loadWeights } from "../inference/weights.ts";
+import { Recorder } from "../recorder.ts";
+import type { Stage } from "../types.ts";
+import { KvCache } from "./cache.ts";
+import { Decoder, kvBudget } from "./decoder.ts";
+import { TextStream } from "./detokenize.ts";
+import type { Lease } from "./lease.ts";
+import type { Segment } from "./prompt.ts";
+import type { GenerateRequest, GenerationEvent, OpenRequest } from "./protocol.ts";
+import { Sampler } from "./sampler.ts";
+import { StopStrings } from "./stop.ts";
+import { ChatTemplate } from "./template.ts";
+import { DecoderTokenizer } from "./tokenizer.ts";
+import { Turns } from "./turns.ts";
+import type { GenerationStart, GenerationStats, GeneratorInfo, GeneratorProgress, GeneratorStatus, Prompt, TextSegment } from "./types.ts";
+
+/** Where a site carries its generator. */
+const CARRIED = "generator/";
+/** Tokens of a run while another generation waits for its next token, or for what may be of no use. */
+const SMALL_CHUNK = 32;
+
+export class GeneratorModel {
+  readonly #address: string;
+  readonly #plan: Plan;
+  readonly #decoder: Decoder;
+  readonly #tokenizer: DecoderTokenizer;
+  readonly #template: ChatTemplate;
+  readonly #cache: KvCache;
+  readonly #opening: Stage[];
+  readonly #storage: GeneratorStatus["storage"];
+  readonly #turns = new Turns();
+  #running = 0;
+  #last: GenerationStats | null = null;
+
+  /** `spawn` starts a worker with this same script. */
+  static async open(request: OpenRequest, spawn: () => Worker, hear: (event: GeneratorProgress) => void, signal: AbortSignal): Promise<GeneratorModel> {
+    const { options } = request;
+    const device = deviceFor(options.threads);
+    const recorder = new Recorder(options.marks === true);
+    const { address, text, files } = await recorder.stage("storage", () => locate(request, CARRIED, options.storage !== "memory", signal));
+    const plan = parsePlan(text, PLAN_FILE);
+    if (!plan.decoder) throw new PywasmError("argument", `${plan.name} is an ${plan.kind}: it generates no text`);
+    const kernels = moduleFor(plan, device);
+    const budget = kvBudget(plan, device.threads, options.memory ?? "auto");
+    const module = recorder.stage("kernels", () => compileKernels(files, kernels));
+    module.catch(() => undefined);  // start() reports it
+    const decoder = new Decoder({ plan, device, module, kv: budget, spawn });
+    try {
+      const total = plan.weights.bytes;
+      const { tokenizer: file } = plan.decoder;
+      const [tokenizer] = await Promise.all([
+        recorder.stage("tokenizer", async () => new DecoderTokenizer(await files.whole(file), file.file)),
+        recorder.stage("weights", () => loadWeights(plan, files, (offset, bytes) => decoder.place(offset, bytes), (loaded) => hear({ status: "weights", file: PLAN_FILE, loaded, total }))),
+        recorder.stage("start", () => decoder.start()),
+      ]);
+      const storage = { tier: files.tier, stored: files.stored, files: plan.weights.shards.length + 2 };
+      void files.settle(text, [kernels, file, ...plan.weights.shards]);
+      const { source_sha256, compiler } = plan;
+      const identity = [source_sha256, compiler, plan.decoder.activations, device.numeric].join(" ");
+      const cache = new KvCache({ arena: decoder.arena, identity, budget: budget / plan.decoder.kv_block_bytes });
+      return new GeneratorModel({ address, plan, decoder, tokenizer, cache, opening: recorder.stages, storage });
+    } catch (error) {
+      decoder.close();
+      throw error;
+    }
+  }
+
+  private constructor({ address, plan, decoder, tokenizer, cache, opening, storage }: {
+    address: string; plan: Plan; decoder: Decoder; tokenizer: DecoderTokenizer; cache: KvCache; opening: Stage[]; storage: GeneratorStatus["storage"];
+  }) {
+    this.#address = address;
+    this.#plan = plan;
+    this.#decoder = decoder;
+    this.#tokenizer = tokenizer;
+    this.#cache = cache;
+    this.#opening = opening;
+    this.#storage = storage;
+    const { template, bos, eos } = plan.decoder!;
+    const name = (token: number | null | undefined): string => (token === null || token === undefined ? "" : tokenizer.token(token) ?? "");
+    this.#template = new ChatTemplate(template, name(bos), name(eos[0]), PLAN_FILE);
+  }
+
+  get info(): GeneratorInfo {
+    const { name, licence, source_sha256: source, decoder } = this.#plan;
+    const { context, vocab, kv_block_bytes: bytes, kv_block: block } = decoder!;
+    return { name, licence, source, context, vocab, kvBytes: bytes / block };
+  }
+
+  /** Answers when the text is over, or the call is aborted; the text itself goes through `hear`. */
+  async generate({ prompt, maxTokens, sampling, stop }: GenerateRequest, signal: AbortSignal, hear: (event: GenerationEvent) => void): Promise<GenerationStats> {
+    const started = performance.now();
+    const segments = this.#segments(prompt);
+    const { context, eos } = this.#plan.decoder!;
+    const promptTokens = this.#fitting(segments, context - 1);
+    this.#running++;
+    let lease: Lease | null = null;
+    const stats: GenerationStats = { promptTokens, cachedTokens: 0, sources: { memory: 0, storage: 0, shipped: 0 }, ttftMs: 0, tokens: 0, tokensPerSecond: 0, reason: "length" };
+    let first = 0;
+    try {
+      lease = await this.#cache.acquire(segments, { signal });
+      stats.cachedTokens = lease.cached;
+      stats.sources = { ...lease.sources };
+      hear({ start: startOf(stats) });
+      const sampler = new Sampler(sampling);
+      sampler.saw(lease.tokens);
+      const text = new TextStream(this.#tokenizer);
+      const stops = new StopStrings(stop);
+      let logits = (await this.#fill(lease, promptTokens, true, signal))!;
+      const most = Math.min(maxTokens, context - promptTokens);
+      for (;;) {
+        const token = sampler.next(logits);
+        const now = performance.now();
+        stats.tokens++;
+        if (stats.tokens === 1) stats.ttftMs = (first = now) - started;
+        else stats.tokensPerSecond = ((stats.tokens - 1) / (now - first)) * 1000;
+        if (eos.includes(token)) {
+          stats.reason = "stop";
+          break;
+        }
+        const piece = stops.push(text.push(token));
+        if (piece !== "") hear({ text: piece });
+        if (stops.stopped) {
+          stats.reason = "stop";
+          break;
+        }
+        lease.append(token);
+        if (stats.tokens === most) break;
+        logits = (await this.#fill(lease, promptTokens + stats.tokens, true, signal))!;
+      }
+      const rest = stops.flush();
+      if (rest !== "") hear({ text: rest });
+    } catch (error) {
+      if (!(error instanceof PywasmError) || error.code !== "aborted") throw error;
+      stats.reason = "aborted";
+    } finally {
+      lease?.release();
+      this.#running--;
+    }
+    return (this.#last = stats);
+  }
+
+  /** Computes the KV of a prompt that may come, while there is nothing else to do. Answers how many of its tokens were new. */
+  async prefetch(segments: readonly TextSegment[], signal: AbortSignal): Promise<number> {
+    const tokens = this.#segments({ segments });
+    const length = this.#fitting(tokens, this.#plan.decoder!.context);
+    const lease = await this.#cache.acquire(tokens, { signal });
+    const known = lease.cached;
+    try {
+      // The last token is always run with the question behind it.
+      await this.#fill(lease, length - 1, false, signal);
+    } finally {
+      lease.release();
+    }
+    return Math.max(0, length - 1 - known);
+  }
+
+  /** What the prompt's segments are in tokens. */
+  tokenize(prompt: Prompt): Int32Array[] {
+    return this.#segments(prompt).map(({ tokens }) => tokens);
+  }
+
+  status(): GeneratorStatus {
+    return {
+      name: this.#plan.name, ...this.#decoder.status(), activations: this.#plan.decoder!.activations, storage: this.#storage, opening: this.#opening,
+      kv: this.#cache.status(), running: this.#running, last: this.#last,
+    };
+  }
+
+  /** ms of every step for `rows` tokens at position `start`, with the output head: the median of `repeat` runs after two that do not count. */
+  async timings(rows: number, start: number, repeat: number, signal: AbortSignal): Promise<StepTiming[]> {
+    const { steps, kernels } = this.#plan;
+    const length = start + rows;
+    const lease = await this.#cache.acquire([{ kind: "text", tokens: new Int32Array(length + 1).fill(1) }], { signal, keep: "memory" });
+    const samples = steps.map((): number[] => []);
+    try {
+      lease.reserve(length);
+      for (let run = -2; run < repeat; run++) {
+        const ms = new Float64Array(steps.length);
+        await this.#turns.take(() => this.#decoder.forward(new Int32Array(rows).fill(1), start, lease.table, { logits: true, signal, steps: ms }));
+        if (run >= 0) samples.forEach((values, index) => values.push(ms[index]!));
+      }
+    } finally {
+      lease.release();
+    }
+    return steps.map(({ name, kernel, flops }, index) => ({
+      name, kernel: kernels[kernel]!.name, ms: samples[index]!.sort((a, b) => a - b)[repeat >> 1] ?? 0, flops: evaluate(flops, { rows }),
+    }));
+  }
+
+  /** Removes what this browser stores of the model and its KV. */
+  async clear(): Promise<void> {
+    await Promise.all([this.#cache.clear(), removeStore(this.#address)]);
+  }
+
+  close(): void {
+    this.#decoder.close();
+  }
+
+  /**
+   * Computes the KV of the lease's tokens below `end` that it has not got; `answer`: somebody waits
+   * for it, and wants the logits of the last one.
+   */
+  async #fill(lease: Lease, end: number, answer: boolean, signal: AbortSignal): Promise<Float32Array | null> {
+    const { chunk } = this.#plan.decoder!;
+    let logits: Float32Array | null = null;
+    while (lease.cached < end) {
+      if (!answer) await this.#turns.idle();
+      logits = await this.#turns.take(async () => {
+        const at = lease.cached;
+        const rows = Math.min(end - at, this.#turns.waiting > 0 || !answer ? SMALL_CHUNK : chunk);
+        lease.reserve(at + rows);
+        const from = performance.now();
+        const found = await this.#decoder.forward(lease.tokens.subarray(at, at + rows), at, lease.table, { logits: answer && at + rows === end, signal });
+        lease.computed(at + rows, performance.now() - from);
+        return found;
+      });
+    }
+    throwIfAborted(signal);
+    return logits;
+  }
+
+  /** The prompt in tokens. In front of a plain text goes what the model was trained to begin with; templates write it themselves. */
+  #segments(prompt: Prompt): Segment[] {
+    const segments: Segment[] = this.#texts(prompt).map(({ kind, text, id }) => ({
+      kind, ...(id !== undefined && { id }), tokens: this.#tokenizer.encode(kind === "document" ? this.#tokenizer.literal(text) : text),
+    }));
+    const { bos } = this.#plan.decoder!;
+    const [first] = segments;
+    if (bos !== null && typeof prompt === "string" && first && first.tokens[0] !== bos) first.tokens = Int32Array.of(bos, ...first.tokens);
+    return segments;
+  }
+
+  #texts(prompt: Prompt): readonly TextSegment[] {
+    if (typeof prompt === "string") return [{ kind: "text", text: prompt }];
+    if ("segments" in prompt) return prompt.segments;
+    if (this.#plan.decoder!.template === "") throw new PywasmError("argument", `${this.#plan.name} has no chat template: give a text or {segments}`);
+    return this.#template.segments(prompt.messages, (text) => this.#tokenizer.literal(text));
+  }
+
+  /** How many tokens there are: at least one, and no more than `most`. */
+  #fitting(segments: readonly Segment[], most: number): number {
+    const length = segments.reduce((sum, { tokens }) => sum + tokens.length, 0);
+    if (length === 0) throw new PywasmError("argument", "the prompt is empty");
+    if (length > most) throw new PywasmError("argument", `the prompt has ${length} tokens, ${this.#plan.name} reads at most ${most}: leave out some of it`, { expected: `at most ${most} tokens` });
+    return length;
+  }
+}
+
+function startOf({ promptTokens, cachedTokens, sources }: GenerationStats): GenerationStart {
+  return { promptTokens, cachedTokens, sources };
+}

@@ -1,0 +1,20 @@
+/** What the page's side of a generator and its worker say to each other (calls as in inference/service.ts). */
+import type { Found } from "../inference/find.ts";
+import type { Sampling } from "./sampler.ts";
+import type { GenerationStart, GeneratorOptions, Prompt } from "./types.ts";
+
+export interface OpenRequest extends Found {
+  options: Pick<GeneratorOptions, "threads" | "memory" | "storage" | "marks">;
+}
+
+export interface GenerateRequest {
+  prompt: Prompt;
+  maxTokens: number;
+  sampling: Sampling;
+  stop: readonly string[];
+}
+
+/** Of a generation. */
+export type GenerationEvent = { start: GenerationStart } | { text: string };
+
+export type Method = "open" | "generate" | "prefetch" | "tokenize" | "status" | "timings" | "clear";

@@ -1,0 +1,132 @@
+/** The public types of Generator. */
+import type { StepTiming } from "../inference/types.ts";
+import type { Stage } from "../types.ts";
+import type { SegmentKind } from "./prompt.ts";
+
+export type { StepTiming };
+
+export interface GeneratorProgress {
+  /** `weights`: the download. */
+  status: "weights";
+  file: string;
+  /** Bytes. */
+  loaded: number;
+  total: number;
+}
+
+export interface GeneratorOptions {
+  signal?: AbortSignal;
+  onProgress?: (event: GeneratorProgress) => void;
+  /** Threads that compute, the generator's worker included. Default: the device's cores less one; 1 where the page is not cross-origin isolated. */
+  threads?: number;
+  /** Most bytes of KV in memory, of all conversations together; it grows as it is needed. Default "auto": by what the device has. */
+  memory?: number | "auto";
+  /** "memory" stores nothing; default "local": weights and KV are kept in the origin's file system, else in IndexedDB. */
+  storage?: "local" | "memory";
+  /** Where it runs; "inline" is the calling thread: for tests, or inside a worker of yours. Default "worker". */
+  thread?: "worker" | "inline";
+  /** Where generator-worker.js is; default: beside generator.js. */
+  workerUrl?: string | URL;
+  /** User Timing marks `pywasm:<stage>`; default false. */
+  marks?: boolean;
+}
+
+export interface Message {
+  /** As the model's chat template knows them: "system", "user", "assistant". */
+  role: string;
+  content: string;
+}
+
+/** A part of a prompt, tokenised on its own. What is written as a special token in a "document" stays text. */
+export interface TextSegment {
+  kind: SegmentKind;
+  text: string;
+  /** Of a document: what the site calls it. */
+  id?: string;
+}
+
+/** Text as it is; messages, which the model's chat template makes a text of; or parts, of which those at the beginning that were there before cost nothing. */
+export type Prompt = string | { messages: readonly Message[] } | { segments: readonly TextSegment[] };
+
+export interface GenerateOptions {
+  /** Default 256. */
+  maxTokens?: number;
+  /** 0, the default: always the most probable token. */
+  temperature?: number;
+  /** Of the k most probable tokens. */
+  topK?: number;
+  /** Of the most probable tokens that together have this probability. */
+  topP?: number;
+  /** Of tokens at least so probable as this share of the most probable one. */
+  minP?: number;
+  /** More than 1 makes tokens that were there less probable. */
+  repetitionPenalty?: number;
+  /** Same seed, same text; default: another one each time. */
+  seed?: number;
+  /** Text that ends the answer; it is not part of it. */
+  stop?: string | readonly string[];
+  signal?: AbortSignal;
+  /** The prompt is tokenised, and what is known of it is found; its other tokens are computed now. */
+  onStart?: (start: GenerationStart) => void;
+}
+
+export interface GenerationStart {
+  promptTokens: number;
+  /** Those that did not have to be computed. */
+  cachedTokens: number;
+  /** Cached tokens by where they were. */
+  sources: { memory: number; storage: number; shipped: number };
+}
+
+export interface GenerationStats extends GenerationStart {
+  /** To the first token, ms. */
+  ttftMs: number;
+  /** Generated. */
+  tokens: number;
+  /** Of those after the first. */
+  tokensPerSecond: number;
+  /** "stop": the model or a stop string ended it; "length": maxTokens or the context is full. */
+  reason: "stop" | "length" | "aborted";
+}
+
+export interface GeneratorInfo {
+  name: string;
+  licence: string;
+  /** SHA-256 of what it was compiled from. */
+  source: string;
+  /** Tokens, of prompt and answer together. */
+  context: number;
+  vocab: number;
+  /** Bytes of KV of a token in memory. */
+  kvBytes: number;
+}
+
+export interface GeneratorStatus {
+  name: string;
+  /** Rounding of multiply-adds: "fused" where the device has relaxed SIMD. */
+  numeric: "fused" | "separate";
+  /** What matrix products are computed in. */
+  activations: "int8" | "f32";
+  threads: number;
+  /** Bytes; `kv`: of the arena, used or not. */
+  memory: { weights: number; arena: number; scratch: number; kv: number; total: number };
+  /** `stored`: how many of its `files` were there when it was opened. */
+  storage: { tier: "opfs" | "indexeddb" | "memory"; stored: number; files: number };
+  /** Where the time of open() went. */
+  opening: Stage[];
+  /** The KV cache. */
+  kv: KvStatus;
+  /** Generations that go on. */
+  running: number;
+  last: GenerationStats | null;
+}
+
+/** Of cache.ts. */
+export interface KvStatus {
+  /** In use, of `budget`. */
+  blocks: number;
+  budget: number;
+  bytes: number;
+  nodes: number;
+  leases: number;
+}
