@@ -52,6 +52,11 @@ export class Generator {
     return new Generation((stop, hear) => this.#remote.ask<GenerationStats>("generate", [request], { signal: stop, hear, patient: true }), signal, onStart);
   }
 
+  /** How the model rates each token of its vocabulary as the next one. */
+  logits(prompt: Prompt, { signal }: { signal?: AbortSignal } = {}): Promise<Float32Array> {
+    return this.#ask("logits", [checkedPrompt(prompt)], signal);
+  }
+
   /** Computes a prompt's KV ahead of time, while nothing else is to be done. Answers how many tokens were new. */
   prefetch(segments: readonly TextSegment[], { signal }: { signal?: AbortSignal } = {}): Promise<number> {
     return this.#ask("prefetch", [checkedSegments(segments)], signal);

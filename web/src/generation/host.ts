@@ -18,6 +18,7 @@ export function generatorService(spawn: () => Worker): Service {
       switch (method) {
         case "open": return (model = await GeneratorModel.open(a[0]!, spawn, hear, signal)).info;
         case "generate": return opened().generate(a[0]!, signal, hear);
+        case "logits": return opened().logits(a[0]!, signal);
         case "prefetch": return opened().prefetch(a[0]!, signal);
         case "tokenize": return opened().tokenize(a[0]!);
         case "status": return opened().status();

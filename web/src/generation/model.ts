@@ -147,6 +147,18 @@ export class GeneratorModel {
     return (this.#last = stats);
   }
 
+  /** Of the token that follows the prompt. */
+  async logits(prompt: Prompt, signal: AbortSignal): Promise<Float32Array> {
+    const segments = this.#segments(prompt);
+    const length = this.#fitting(segments, this.#plan.decoder!.context);
+    const lease = await this.#cache.acquire(segments, { signal });
+    try {
+      return (await this.#fill(lease, length, true, signal))!;
+    } finally {
+      lease.release();
+    }
+  }
+
   /** Computes the KV of a prompt that may come, while there is nothing else to do. Answers how many of its tokens were new. */
   async prefetch(segments: readonly TextSegment[], signal: AbortSignal): Promise<number> {
     const tokens = this.#segments({ segments });

@@ -4,7 +4,7 @@ import { PywasmError } from "../../src/error.ts";
 import { Generator, type GenerateOptions, type GenerationStart, type Prompt } from "../../src/generation/generator.ts";
 import { Remote } from "../../src/inference/remote.ts";
 import type { StaticHost } from "../static_host.ts";
-import { continued, END, samplePlan, serveSample, START, textOf } from "./sample.ts";
+import { continued, END, following, samplePlan, serveSample, START, textOf } from "./sample.ts";
 
 let host: StaticHost;
 let address: string;
@@ -31,6 +31,14 @@ test("text follows text, to the token that ends it", async () => {
     expect(await generation.text(), prompt).toBe(textOf(wanted));
     expect(await generation.stats).toMatchObject({ promptTokens: prompt.length, cachedTokens: 0, tokens: wanted.length, reason: wanted.at(-1) === END ? "stop" : "length" });
   }
+});
+
+test("logits rate the next token", async () => {
+  await using generator = await Generator.open(address, options);
+  const logits = await generator.logits("question");
+  const next = following(bytes("question"));
+  // The sample's fall off by one a token.
+  expect([...logits.subarray(next - 2, next + 3)]).toEqual([-2, -1, 0, -1, -2]);
 });
 
 test("as many tokens as are asked for, and as the context has", async () => {
