@@ -36,8 +36,8 @@ def product(rng: np.random.Generator, bits: int, rows: int, K: int, N: int) -> d
     weights = rng.integers(low, high, (K, N)).astype(np.int32)
     weights[:, 0], q[0, :32] = low, 127 if bits == 8 else -127  # the largest sums
     a_sum[0, 0] = a_scale[0, 0] * -127 * 32 if bits == 4 else 0
-    scale = rng.random((K // 32, N), np.float32) / 16
-    offset = rng.standard_normal((K // 32, N)).astype(np.float32)
+    scale = (rng.random((K // 32, N)) / 16).astype(np.float16).astype(np.float32)
+    offset = rng.standard_normal((K // 32, N)).astype(np.float16).astype(np.float32)
     plain = weights * np.repeat(scale, 32, 0).astype(np.float64)
     a = q.astype(np.float64) - (0 if bits == 4 else 64)
     given = {"a": q.view(np.int32), "a_scale": a_scale, "b": packed(weights, bits)}
@@ -83,6 +83,23 @@ def test_matmul_q(wasm: WasmHost, bits: int, rows: int, K: int, N: int, added: b
     check(wasm, "matmul_q", parameters, given, {"rows": rows}, outputs, 2e-5)
 
 
+def halves(given: dict[str, Array]) -> dict[str, Array]:
+    """The same with scales and offsets stored as f16."""
+    names = {"scale", "offset"} & given.keys()
+    return given | {name: given[name].astype(np.float16) for name in names}
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_scales_of_16_bits_give_the_same(wasm: WasmHost, bits: int) -> None:
+    given = product(np.random.default_rng(4), bits, 5, 64, 16)
+    wanted = {"c": given.pop("exact").astype(np.float32)}
+    parameters, extents = {"K": 64, "N": 16, "bits": bits}, {"rows": 5}
+    wide = check(wasm, "matmul_q", parameters, given, extents, wanted, 2e-5)
+    parameters["scales"] = "f16"
+    narrow = check(wasm, "matmul_q", parameters, halves(given), extents, wanted, 2e-5)
+    assert wide["c"] == narrow["c"]
+
+
 @pytest.mark.parametrize("bits", [4, 8])
 @pytest.mark.parametrize("numeric", NUMERICS)
 def test_a_row_has_the_same_bits_whatever_stands_beside_it(
@@ -102,15 +119,16 @@ def test_a_row_has_the_same_bits_whatever_stands_beside_it(
     assert run(0, 13) == b"".join(run(row, row + 1) for row in range(13))
 
 
+@pytest.mark.parametrize("scales", ["f32", "f16"])
 @pytest.mark.parametrize("bits", [4, 8])
-def test_embed_block(wasm: WasmHost, bits: int) -> None:
+def test_embed_block(wasm: WasmHost, bits: int, scales: str) -> None:
     given = product(np.random.default_rng(3), bits, 1, 64, 24)
     ids = np.array([0, 23, 7, 9, -5, 24, 2**31 - 1], np.int32)
     wanted = given["plain"].T[np.clip(ids, 0, 23)].astype(np.float32)
-    arrays = {name: given[name] for name in ("b", "scale", "offset") if name in given}
-    arrays["ids"] = ids
+    arrays = {"ids": ids, **(halves(given) if scales == "f16" else given)}
+    parameters = {"K": 64, "bits": bits, "scales": scales}
     extents = {"rows": len(ids), "vocab": 24}
-    check(wasm, "embed_block", {"K": 64, "bits": bits}, arrays, extents, {"x": wanted})
+    check(wasm, "embed_block", parameters, arrays, extents, {"x": wanted})
 
 
 @pytest.mark.parametrize(
@@ -120,6 +138,7 @@ def test_embed_block(wasm: WasmHost, bits: int) -> None:
         ("quantize_blocks", {"K": 32, "bits": 4}, "4 bits are neither 7 nor 8"),
         ("matmul_q", {"K": 48, "N": 8}, "K = 48"),
         ("matmul_q", {"K": 32, "N": 8, "bits": 5}, "5 bits"),
+        ("matmul_q", {"K": 32, "N": 8, "scales": "f8"}, "'f8' are neither"),
         ("embed_block", {"K": 33}, "K = 33"),
         ("embed_block", {"K": 32, "bits": 7}, "7 bits"),
     ],

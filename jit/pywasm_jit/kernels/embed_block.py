@@ -6,24 +6,20 @@ from pywasm_jit.builder import Builder
 from pywasm_jit.ir import F32, I32, Expr, Kernel, Numeric, op
 from pywasm_jit.kernels.family import Family, by_rows
 from pywasm_jit.kernels.matmul import PANEL
-from pywasm_jit.kernels.matmul_q import BLOCK, WORDS, check_bits, check_size, weights
+from pywasm_jit.kernels.matmul_q import BLOCK, WORDS, check_size, weights
 
 
-def embed_block(K: int, bits: int = 8, *, numeric: Numeric) -> Kernel:
+def embed_block(K: int, bits: int = 8, scales: str = "f32", *, numeric: Numeric) -> Kernel:
     """x[row] = column ids[row] of the weights: scale * integer (+ offset, for 4 bits)
 
     ids i32[rows]; b, scale and offset as `matmul_q` has them for N = vocab, a multiple of 8;
     x f32[rows, K]. Ids outside of the vocabulary take its first or last column.
     """
     check_size("embed_block", K, PANEL)
-    check_bits("embed_block", bits)
     k = Builder("embed_block", numeric)
     rows, vocab = k.extent("rows"), k.extent("vocab")
     ids = k.input("ids", I32, rows)
-    panels = vocab // PANEL
-    b = weights(k, K, panels, bits)
-    scale = k.input("scale", F32, panels, K // BLOCK, PANEL)
-    offset = k.input("offset", F32, panels, K // BLOCK, PANEL) if bits == 4 else None
+    b, scale, offset = weights(k, K, vocab // PANEL, bits, scales)
     x = k.output("x", F32, rows, K)
     with (
         k.parallel("row", rows) as row,

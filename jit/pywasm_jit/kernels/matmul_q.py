@@ -10,7 +10,18 @@ activations signed bytes; weights of 8 bits are its signed operand and activatio
 from __future__ import annotations
 
 from pywasm_jit.builder import Array, Builder
-from pywasm_jit.ir import F32, I8X4, I32, Expr, Kernel, KernelError, Numeric, Operand, op
+from pywasm_jit.ir import (
+    F16_FINITE,
+    F32,
+    I8X4,
+    I32,
+    Expr,
+    Kernel,
+    KernelError,
+    Numeric,
+    Operand,
+    op,
+)
 from pywasm_jit.kernels.epilogue import Epilogue
 from pywasm_jit.kernels.family import Family, Parameters, by_rows
 from pywasm_jit.kernels.matmul import PANEL, tile_rows
@@ -72,7 +83,14 @@ def quantize_blocks(K: int, bits: int = 8, *, numeric: Numeric) -> Kernel:
 
 
 def matmul_q(
-    K: int, N: int, bits: int = 4, bias: bool = False, residual: bool = False, *, numeric: Numeric
+    K: int,
+    N: int,
+    bits: int = 4,
+    scales: str = "f32",
+    bias: bool = False,
+    residual: bool = False,
+    *,
+    numeric: Numeric,
 ) -> Kernel:
     """c = sum over blocks of a_scale * scale * dot (+ a_sum * offset) (+ bias) (+ residual)
 
@@ -80,19 +98,17 @@ def matmul_q(
     `quantize_blocks` makes them: of 8 bits for weights of 4, of 7 bits for weights of 8. Weights:
     4 bits: 0 to 15, b i32[N/8, K/32, 4, 8], byte j of word w holds element 4 w + j of the block in
     its low half, 16 + 4 w + j in its high half; 8 bits: b i8x4[N/8, K/4, 8], -128 to 127.
-    scale f32[N/8, K/32, 8]; offset likewise, for 4 bits: a weight is scale * integer + offset.
+    scale [N/8, K/32, 8]; offset likewise, for 4 bits: a weight is scale * integer + offset; both
+    f32, or f16 if `scales` says so (which GGUF's are: as fast, and a sixth less to read).
     bias f32[N], residual f32[rows, N] if asked for; c f32[rows, N].
     """
     check_size("matmul_q", K, N)
-    check_bits("matmul_q", bits)
     blocks, panels = K // BLOCK, N // PANEL
     k = Builder("matmul_q", numeric)
     rows = k.extent("rows")
     a, a_scale = k.input("a", I8X4, rows, K // 4), k.input("a_scale", F32, rows, blocks)
     a_sum = k.input("a_sum", F32, rows, blocks) if bits == 4 else None
-    b = weights(k, K, panels, bits)
-    scale = k.input("scale", F32, panels, blocks, PANEL)
-    offset = k.input("offset", F32, panels, blocks, PANEL) if bits == 4 else None
+    b, scale, offset = weights(k, K, panels, bits, scales)
     epilogue = Epilogue.declare(k, rows, N, bias, "", residual)
     c = k.output("c", F32, rows, N)
     first = k.scratch("first", I32, blocks, PANEL) if bits == 8 else None
@@ -141,21 +157,25 @@ def _take_zeros(k: Builder, blocks: int, b: Array, panel: Expr, first: Array) ->
             first[block, n] = op("sub", 0, sum_[n])
 
 
-def weights(k: Builder, K: int, panels: Operand, bits: int) -> Array:
-    """The buffer b of weights in blocks and panels."""
-    if bits == 4:
-        return k.input("b", I32, panels, K // BLOCK, WORDS // 2, PANEL)
-    return k.input("b", I8X4, panels, K // 4, PANEL)
+def weights(
+    k: Builder, K: int, panels: Operand, bits: int, scales: str
+) -> tuple[Array, Array, Array | None]:
+    """The buffers b, scale and, for 4 bits, offset of weights in blocks and panels."""
+    if bits not in (4, 8):
+        raise KernelError(f"weights of {bits} bits are of neither 4 nor 8")
+    if scales not in ("f32", "f16"):
+        raise KernelError(f"scales {scales!r} are neither f32 nor f16")
+    dtype, shape = F32 if scales == "f32" else F16_FINITE, (panels, K // BLOCK, PANEL)
+    if bits == 8:
+        b = k.input("b", I8X4, panels, K // 4, PANEL)
+        return b, k.input("scale", dtype, *shape), None
+    b = k.input("b", I32, panels, K // BLOCK, WORDS // 2, PANEL)
+    return b, k.input("scale", dtype, *shape), k.input("offset", dtype, *shape)
 
 
 def check_size(kernel: str, K: int, N: int) -> None:
     if K % BLOCK or N % PANEL or K < BLOCK or N < PANEL:
         raise KernelError(f"{kernel}: K = {K} is no multiple of {BLOCK} or N = {N} none of {PANEL}")
-
-
-def check_bits(kernel: str, bits: int) -> None:
-    if bits not in (4, 8):
-        raise KernelError(f"{kernel}: {bits} bits are neither 4 nor 8")
 
 
 def _default(schedule: Schedule, parameters: Parameters) -> None:
