@@ -76,7 +76,7 @@ export class Generator {
     return this.#ask("status");
   }
 
-  /** ms of each step of a run of `rows` tokens behind `start` others: medians of `repeat` runs. */
+  /** ms of each step of a run of `rows` tokens behind `start` others: means of the faster half of `repeat` runs. */
   timings({ rows, start: behind = 0, repeat = 5, signal }: { rows: number; start?: number; repeat?: number; signal?: AbortSignal }): Promise<StepTiming[]> {
     return this.#ask("timings", [rows, behind, repeat], signal);
   }

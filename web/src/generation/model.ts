@@ -186,24 +186,26 @@ export class GeneratorModel {
     };
   }
 
-  /** ms of every step for `rows` tokens at position `start`, with the output head: the median of `repeat` runs after two that do not count. */
+  /** ms of every step for `rows` tokens at position `start`, with the output head: means (clocks are coarse) of the faster half of `repeat` runs after two that do not count. */
   async timings(rows: number, start: number, repeat: number, signal: AbortSignal): Promise<StepTiming[]> {
     const { steps, kernels } = this.#plan;
     const length = start + rows;
     const lease = await this.#cache.acquire([{ kind: "text", tokens: new Int32Array(length + 1).fill(1) }], { signal, keep: "memory" });
-    const samples = steps.map((): number[] => []);
+    const runs: Float64Array[] = [];
     try {
       lease.reserve(length);
       for (let run = -2; run < repeat; run++) {
         const ms = new Float64Array(steps.length);
         await this.#turns.take(() => this.#decoder.forward(new Int32Array(rows).fill(1), start, lease.table, { logits: true, signal, steps: ms }));
-        if (run >= 0) samples.forEach((values, index) => values.push(ms[index]!));
+        if (run >= 0) runs.push(ms);
       }
     } finally {
       lease.release();
     }
+    const total = (ms: Float64Array): number => ms.reduce((sum, one) => sum + one, 0);
+    const fast = runs.sort((a, b) => total(a) - total(b)).slice(0, Math.ceil(repeat / 2));
     return steps.map(({ name, kernel, flops }, index) => ({
-      name, kernel: kernels[kernel]!.name, ms: samples[index]!.sort((a, b) => a - b)[repeat >> 1] ?? 0, flops: evaluate(flops, { rows }),
+      name, kernel: kernels[kernel]!.name, ms: fast.reduce((sum, ms) => sum + ms[index]!, 0) / fast.length, flops: evaluate(flops, { rows }),
     }));
   }
 
