@@ -3,11 +3,14 @@
  * what has to go when the arena is full goes by policy, leaves first.
  */
 import { PywasmError, throwIfAborted } from "../error.ts";
-import { Blocks, blocksOf, type Arena } from "./blocks.ts";
+import { BLOCK_TOKENS, Blocks, blocksOf, type Arena } from "./blocks.ts";
+import type { KvStore } from "./kv_store.ts";
 import { Lease, type LeaseHost } from "./lease.ts";
 import { Policy, victim, type PolicyName } from "./policy.ts";
-import { joinSegments, type Segment } from "./prompt.ts";
+import { joinSegments, type Prompt, type Segment } from "./prompt.ts";
 import { Rates } from "./rates.ts";
+import type { BlockShape } from "./records.ts";
+import { StorageTier } from "./storage_tier.ts";
 import { Tree, type TreeNode } from "./tree.ts";
 
 /**
@@ -23,6 +26,12 @@ export interface KvCacheOptions {
   /** The most blocks of the arena to use. */
   budget: number;
   policy?: PolicyName;
+  storage?: {
+    store: KvStore;
+    shape: BlockShape;
+    /** The most bytes to store. */
+    budget: number | Promise<number>;
+  } | null;
 }
 
 export interface AcquireOptions {
@@ -37,8 +46,9 @@ export class KvCache {
   readonly #rates = new Rates();
   readonly #leases = new Set<Lease>();
   readonly #host: LeaseHost;
+  readonly #storage: StorageTier | null;
 
-  constructor({ arena, budget, policy = "pgdsf" }: KvCacheOptions) {
+  constructor({ arena, identity, budget, policy = "pgdsf", storage = null }: KvCacheOptions) {
     this.#blocks = new Blocks(arena, budget);
     this.#policy = new Policy(policy);
     this.#host = {
@@ -47,8 +57,13 @@ export class KvCache {
       allocate: () => this.#allocate(),
       used: (node) => this.#use(node),
       measured: (from, to, ms) => this.#rates.computed(from, to - from, ms),
-      released: (lease) => void this.#leases.delete(lease),
+      released: (lease, tip) => {
+        this.#leases.delete(lease);
+        this.#storage?.demote(tip);
+      },
     };
+    const { tree, blocks, allocate } = this.#host;
+    this.#storage = storage && new StorageTier({ ...storage, identity, policy, tree, blocks, rates: this.#rates, allocate });
   }
 
   /**
@@ -58,17 +73,33 @@ export class KvCache {
   async acquire(segments: readonly Segment[], { signal, keep = "storage" }: AcquireOptions = {}): Promise<Lease> {
     throwIfAborted(signal);
     const prompt = joinSegments(segments);
+    await this.#storage?.ready;
+    throwIfAborted(signal);
     const { path, length } = this.#tree.match(prompt.tokens.subarray(0, -1), (tag) => tag === "");
-    const lease = this.#lease(prompt, path, length, keep);
-    this.#leases.add(lease);
-    return lease;
+    const memory = residentEnd(path, length);
+    for (const node of path) node.pins++;
+    try {
+      if (memory < length) await this.#load(path, signal);
+      return this.#lease(prompt, length, memory, path.at(-1) ?? this.#tree.root, keep);
+    } finally {
+      for (const node of path) node.pins--;
+    }
   }
 
-  #lease(prompt: ReturnType<typeof joinSegments>, path: readonly TreeNode[], length: number, keep: Keep): Lease {
+  async #load(path: readonly TreeNode[], signal: AbortSignal | undefined): Promise<void> {
+    try {
+      await this.#storage?.load(path, signal);
+    } catch (error) {
+      // What does not fit now is computed as far as it does.
+      if (!(error instanceof PywasmError) || error.code !== "memory") throw error;
+    }
+  }
+
+  #lease(prompt: Prompt, length: number, memory: number, last: TreeNode, keep: Keep): Lease {
     const table: number[] = [];
     let tip = this.#tree.root;
-    for (const node of path) {
-      if (!node.blocks) break;
+    for (const node of last.path()) {
+      if (!node.blocks || node.start >= length) break;
       // The deepest node that has a block has all of it.
       node.blocks.forEach((block, index) => (table[node.firstBlock + index] = block));
       if (keep === "storage") node.private = false;
@@ -79,17 +110,21 @@ export class KvCache {
     table.length = blocksOf(cached);
     for (const block of table) this.#blocks.retain(block);
     tip.pins++;
-    const sources = { memory: cached, storage: 0, shipped: 0 };
-    return new Lease(this.#host, { prompt, tip, blocks: table, cached, sources, private: keep !== "storage", tag: "" });
+    const sources = { memory, storage: cached - memory, shipped: 0 };
+    const lease = new Lease(this.#host, { prompt, tip, blocks: table, cached, sources, private: keep !== "storage", tag: "" });
+    this.#leases.add(lease);
+    return lease;
   }
 
   #use(node: TreeNode): void {
     this.#policy.use(node.memory, this.#costOf(node), node.tokens.length);
+    if (node.record) this.#storage?.used(node.record);
   }
 
   /** ms to have the node's KV in the arena again if it went from there. */
   #costOf(node: TreeNode): number {
-    return this.#rates.computeMs(node.start, node.tokens.length);
+    const compute = this.#rates.computeMs(node.start, node.tokens.length);
+    return node.record ? Math.min(compute, this.#rates.storage.ms((node.tokens.length * this.#blocks.arena.blockBytes) / BLOCK_TOKENS)) : compute;
   }
 
   #allocate(): number {
@@ -122,15 +157,37 @@ export class KvCache {
     let nodes = 0;
     for (const _ of this.#tree.nodes()) nodes++;
     const { used, budget, arena } = this.#blocks;
-    return { blocks: used, budget, bytes: used * arena.blockBytes, nodes, leases: this.#leases.size };
+    return { blocks: used, budget, bytes: used * arena.blockBytes, nodes, leases: this.#leases.size, storage: this.#storage?.status() ?? null };
   }
 
-  /** Forgets everything; running sequences keep what they use until they are released. */
+  /** Fulfilled when all that is to be stored is. */
+  async settled(): Promise<void> {
+    await this.#storage?.settled();
+  }
+
+  /** Forgets everything, stored or not; running sequences keep what they use until they are released. */
   async clear(): Promise<void> {
+    this.#forget();
+    await this.#storage?.clear();
+    this.#forget();  // what came meanwhile
+  }
+
+  /** Stored KV is left for the next visit. */
+  close(): void {
+    this.#storage?.close();
+  }
+
+  #forget(): void {
     for (const node of this.#tree.nodes()) {
       for (const block of node.blocks ?? []) this.#blocks.release(block);
       node.blocks = null;
     }
     this.#tree.clear();
   }
+}
+
+/** Tokens of the first `length` of a path that are in the arena. */
+function residentEnd(path: readonly TreeNode[], length: number): number {
+  const missing = path.find(({ blocks }) => !blocks);
+  return missing ? missing.start : length;
 }

@@ -1,4 +1,4 @@
-/** How a running sequence becomes part of the knowledge tree. */
+/** How a running sequence, or a stored one, becomes part of the knowledge tree. */
 import { blocksOf, type Blocks } from "./blocks.ts";
 import { commonPrefix, type NodeTraits, type Tree, type TreeNode } from "./tree.ts";
 
@@ -44,4 +44,21 @@ export function graft(tree: Tree, blocks: Blocks, tip: TreeNode, at: number, end
 export function adopt(blocks: Blocks, node: TreeNode, table: Int32Array): void {
   node.blocks = table.slice(node.firstBlock, blocksOf(node.end));
   for (const block of node.blocks) blocks.retain(block);
+}
+
+/** The nodes that are [from, tokens.length) of the prompt `tokens`, made where there are none. */
+export function carve(tree: Tree, blocks: Blocks, tokens: Int32Array, from: number, traits: NodeTraits): TreeNode[] {
+  let node = tree.root;
+  for (const end of [from, tokens.length]) {
+    while (node.end < end) {
+      const next = tree.child(node, tokens[node.end]!, traits.tag);
+      if (!next) {
+        node = tree.add(node, traits, tokens.slice(node.end, end), false);
+        continue;
+      }
+      const common = commonPrefix(tokens.subarray(0, end), next.start, next.tokens);
+      node = common === next.tokens.length ? next : tree.split(next, next.start + common, (block) => blocks.retain(block));
+    }
+  }
+  return node.path().filter(({ start }) => start >= from);
 }

@@ -17,6 +17,10 @@ export interface StoredRecord {
   readonly start: number;
   readonly end: number;
   readonly bytes: number;
+  /** Of its beginning, before the first block. */
+  readonly headBytes: number;
+  /** For the policy of the storage tier. */
+  readonly entry: Entry;
 }
 
 /** What of a node is the same in both halves when it is split. */
@@ -46,17 +50,16 @@ export class TreeNode {
   pins = 0;
   /** May not be written to the disk. */
   private: boolean;
+  /** For the policy of the arena. */
   readonly memory: Entry;
-  readonly storage: Entry;
 
-  constructor(parent: TreeNode | null, traits: NodeTraits, start: number, tokens: Int32Array, isPrivate: boolean, memory = newEntry(), storage = newEntry()) {
+  constructor(parent: TreeNode | null, traits: NodeTraits, start: number, tokens: Int32Array, isPrivate: boolean, memory = newEntry()) {
     this.parent = parent;
     this.traits = traits;
     this.start = start;
     this.tokens = tokens;
     this.private = isPrivate;
     this.memory = memory;
-    this.storage = storage;
   }
 
   get end(): number {
@@ -79,11 +82,6 @@ export class TreeNode {
     const tokens = new Int32Array(this.end);
     for (const node of this.path()) tokens.set(node.tokens, node.start);
     return tokens;
-  }
-
-  /** The tags on the path that say something, for the key. */
-  get lineage(): string {
-    return this.path().map(({ traits, end }) => traits.tag && `${traits.tag}@${end}`).filter(Boolean).join(" ");
   }
 }
 
@@ -151,7 +149,7 @@ export class Tree {
   split(node: TreeNode, at: number, retain: (block: number) => void): TreeNode {
     const parent = node.parent!;
     const cut = at - node.start;
-    const upper = new TreeNode(parent, node.traits, node.start, node.tokens.slice(0, cut), node.private, { ...node.memory }, { ...node.storage });
+    const upper = new TreeNode(parent, node.traits, node.start, node.tokens.slice(0, cut), node.private, { ...node.memory });
     upper.record = node.record;
     if (node.blocks) {
       const shared = at % BLOCK_TOKENS === 0 ? 0 : 1;

@@ -16,7 +16,7 @@ export function sealOf(sha256: string, bytes: Uint8Array): string {
 }
 
 /** Four sums, each over every fourth word: they don't wait for one another. */
-function checksum(bytes: Uint8Array): number[] {
+export function checksum(bytes: Uint8Array): number[] {
   const aligned = bytes.byteOffset % 4 === 0 ? bytes : bytes.slice();
   const words = new Int32Array(aligned.buffer, aligned.byteOffset, aligned.byteLength >> 2);
   const whole = words.length & ~3;

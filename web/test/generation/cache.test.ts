@@ -1,41 +1,7 @@
 import { describe, expect, test } from "vitest";
-import { KvCache, type AcquireOptions } from "../../src/generation/cache.ts";
 import type { Lease } from "../../src/generation/lease.ts";
-import type { Segment } from "../../src/generation/prompt.ts";
 import { Random } from "./random.ts";
-import { ToyArena } from "./toy_arena.ts";
-
-function setUp(budget = 64) {
-  const arena = new ToyArena(budget);
-  return { arena, cache: new KvCache({ arena, identity: "toy", budget }) };
-}
-
-function text(tokens: Int32Array): Segment {
-  return { kind: "text", tokens };
-}
-
-/** Runs what is missing of the prompt as the generator does, in chunks, then `generated` more tokens. */
-async function run({ arena, cache }: ReturnType<typeof setUp>, segments: Segment[], generated: number[] = [], options?: AcquireOptions): Promise<Lease> {
-  const lease = await cache.acquire(segments, options);
-  expect(arena.wrong(lease.tokens, lease.table, lease.cached)).toBe(-1);
-  const step = (to: number): void => {
-    lease.reserve(to);
-    arena.run(lease.tokens, lease.table, lease.cached, to);
-    lease.computed(to, to - lease.cached);
-  };
-  try {
-    while (lease.cached < lease.tokens.length) step(Math.min(lease.cached + 40, lease.tokens.length));
-    for (const token of generated) {
-      lease.append(token);
-      step(lease.tokens.length);
-    }
-  } catch (error) {
-    lease.release();
-    throw error;
-  }
-  expect(arena.wrong(lease.tokens, lease.table, lease.cached)).toBe(-1);
-  return lease;
-}
+import { run, setUp, text } from "./toy_generator.ts";
 
 describe("reuse", () => {
   test("at every split point of a prompt, and never a token too many", async () => {
