@@ -1,7 +1,7 @@
 /** A compiled language model as a page sees it. The work is done in a worker. */
 import { PywasmError } from "../error.ts";
-import { findPlan, startOpened } from "../inference/find.ts";
-import { Lasting } from "../inference/lasting.ts";
+import { findPlan, folderOf, startOpened, startRemote } from "../inference/find.ts";
+import { closed, Lasting } from "../inference/lasting.ts";
 import type { Remote, Script } from "../inference/remote.ts";
 import { Generation } from "./generation.ts";
 import { checkedPrompt, checkedRequest, checkedSegments } from "./arguments.ts";
@@ -37,6 +37,17 @@ export class Generator {
     const finding = findPlan(where, CARRIED, options.signal).then((found): OpenRequest => ({ ...found, options: data }));
     const [remote, info] = await start(finding, options);
     return new Generator(remote, await finding, options, info);
+  }
+
+  /** Removes what this browser stores of the model at `where`, its KV and conversations, without opening it. */
+  static async remove(where: string | URL, options: Pick<GeneratorOptions, "workerUrl" | "thread"> = {}): Promise<void> {
+    const folder = folderOf(where);
+    const remote = await startRemote(SCRIPT, options);
+    try {
+      await Promise.all([folder, new URL(CARRIED, folder)].map(({ href }) => remote.ask("remove", [href])));
+    } finally {
+      remote.close(closed(SCRIPT.name));
+    }
   }
 
   private constructor(remote: Remote, request: OpenRequest, { signal: _, ...options }: GeneratorOptions, info: GeneratorInfo) {

@@ -3,6 +3,7 @@ import { PywasmError } from "../error.ts";
 import type { Service } from "../inference/service.ts";
 import { GeneratorModel } from "./model.ts";
 import type { Method } from "./protocol.ts";
+import { removeModel } from "./remove.ts";
 
 /** `spawn` starts a worker with this same script. */
 export function generatorService(spawn: () => Worker): Service {
@@ -24,6 +25,7 @@ export function generatorService(spawn: () => Worker): Service {
         case "status": return opened().status();
         case "timings": return opened().timings(a[0]!, a[1]!, a[2]!, signal);
         case "clear": return opened().clear();
+        case "remove": return removeModel(a[0]!);
       }
     },
     close() {

@@ -17,4 +17,4 @@ export interface GenerateRequest {
 /** Of a generation. */
 export type GenerationEvent = { start: GenerationStart } | { text: string };
 
-export type Method = "open" | "generate" | "logits" | "prefetch" | "tokenize" | "status" | "timings" | "clear";
+export type Method = "open" | "generate" | "logits" | "prefetch" | "tokenize" | "status" | "timings" | "clear" | "remove";

@@ -204,6 +204,22 @@ test("arguments are checked where they are given", async () => {
   await expect(Generator.open(address, { ...options, memory: 10 })).rejects.toMatchObject({ code: "argument", message: expect.stringContaining("256 bytes of 32 tokens") });
 });
 
+test("what is stored serves without a network, until it is removed", async () => {
+  const { host: stored, address: where } = await serveSample();
+  const local = { ...options, storage: "local" } as const;
+  await using generator = await Generator.open(where, local);
+  expect((await generator.status()).storage).toEqual({ tier: "indexeddb", stored: 0, files: 3 });
+  await vi.waitFor(async () => {
+    await using again = await Generator.open(where, local);
+    expect((await again.status()).storage.stored).toBe(3);
+  });
+  await generator.close();
+  await stored.stop();
+  await (await Generator.open(where, local)).close();
+  await Generator.remove(new URL("plan.json", where), options);
+  await expect(Generator.open(where, local)).rejects.toMatchObject({ code: "network", message: expect.stringContaining("none is stored") });
+});
+
 test("closed in the middle", async () => {
   const generator = await Generator.open(address, options);
   const generation = generator.generate(promptOf(200));
