@@ -2,9 +2,9 @@
 
 import type { EncoderSettings, Index } from "../src/pywasm.ts";
 import type { LoadingLine } from "./loading.ts";
+import { remember, remembered, siteKey } from "./memory.ts";
 
-/** What this browser remembers of the choices made on this page. */
-const usedKey = `pywasm:encoder-used ${document.baseURI.split(/[?#]/)[0]}`;
+const usedKey = siteKey("encoder-used");
 const tuneKey = "pywasm:tune";
 const lookEvery = 120;
 
@@ -62,18 +62,4 @@ export class Encoding {
 
 export function savesData(): boolean {
   return (navigator as { connection?: { saveData?: boolean } }).connection?.saveData === true;
-}
-
-function remembered(key: string): string | null {
-  try {
-    return localStorage.getItem(key);
-  } catch {
-    return null;  // no storage here
-  }
-}
-
-function remember(key: string, value: string): void {
-  try {
-    localStorage.setItem(key, value);
-  } catch { /* no storage here: asked again at the next visit */ }
 }

@@ -1,9 +1,10 @@
 /** The inspector: what the last query did, where its pages came from, and what the index holds. */
 
-import type { Counters, Index, Results, Status, TierName } from "../src/pywasm.ts";
+import type { AnswerStats, Counters, Index, Results, Status, TierName } from "../src/pywasm.ts";
 import { composition, meter, sparkline, waterfall, type Part } from "./charts.ts";
 import { h } from "./dom.ts";
 import { bytes, count, duration, percent, plural } from "./format.ts";
+import { AnswerPart } from "./inspect-answer.ts";
 import { EncoderPart, fact } from "./inspect-encoder.ts";
 import type { Latency } from "./latency.ts";
 
@@ -35,6 +36,7 @@ export class Inspector {
   readonly #slider = h("input", { type: "range", id: "budget", min: "0", max: "100", step: "1" });
   readonly #budget = h("output", { for: "budget" });
   readonly #encoder: EncoderPart;
+  readonly #answer: AnswerPart;
   #timer: number | undefined;
   /** Pages that searches found in the cache. */
   #cached = 0;
@@ -46,6 +48,7 @@ export class Inspector {
     this.#index = index;
     this.#latency = latency;
     this.#encoder = new EncoderPart(index);
+    this.#answer = new AnswerPart(index);
     button.addEventListener("click", () => { this.toggle(); });
     root.addEventListener("keydown", (event) => {
       if (event.key !== "Escape") return;
@@ -56,6 +59,7 @@ export class Inspector {
       h("header", {}, h("h2", {}, "Inspector"),
         h("button", { type: "button", class: "icon-button", "aria-label": "Close the inspector", onclick: () => { this.toggle(); } }, "×")),
       this.#section("Last query", this.#query),
+      ...(index.generator ? [this.#section("Last answer", this.#answer.root)] : []),
       this.#section("Encoder", this.#encoder.root),
       this.#section("Latency", this.#speed),
       this.#section("Where pages came from", this.#pages),
@@ -86,6 +90,11 @@ export class Inspector {
     if (!this.#root.hidden) void this.#refresh();
   }
 
+  recordAnswer(stats: AnswerStats): void {
+    this.#answer.record(stats);
+    if (!this.#root.hidden) void this.#refresh();
+  }
+
   #section(title: string, ...children: Node[]): HTMLElement {
     return h("section", {}, h("h3", {}, title), ...children);
   }
@@ -93,7 +102,7 @@ export class Inspector {
   async #refresh(): Promise<void> {
     this.#showQuery();
     this.#showSpeed();
-    void this.#encoder.refresh().catch(() => undefined);
+    for (const part of [this.#encoder, this.#answer]) void part.refresh().catch(() => undefined);
     const status = await this.#index.status();
     this.#showPages(status);
     this.#showMemory(status);

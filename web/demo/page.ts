@@ -1,6 +1,7 @@
 /** The page once the index is open: view, results, filters, suggestions and inspector kept in step. */
 
 import type { Column, Hit, Index, Mode, Results } from "../src/pywasm.ts";
+import { AnswerPanel, type Question } from "./answer.ts";
 import { byId, h } from "./dom.ts";
 import { Encoding, savesData } from "./encoding.ts";
 import { Facets } from "./facets.ts";
@@ -10,9 +11,10 @@ import { bindKeys } from "./keyboard.ts";
 import { Latency } from "./latency.ts";
 import type { LoadingLine } from "./loading.ts";
 import { describe } from "./problems.ts";
+import { isQuestion } from "./question.ts";
 import { showResults } from "./results.ts";
 import { Searcher, type Outcome } from "./searcher.ts";
-import { emptyView, isIdle, readView, writeView, type View } from "./view.ts";
+import { emptyView, isIdle, readView, toFilter, writeView, type View } from "./view.ts";
 
 const pageLength = 10;
 const mostResults = 100;
@@ -32,6 +34,8 @@ export class SearchPage {
   readonly #latency = new Latency();
   readonly #encoding: Encoding;
   readonly #loading: LoadingLine;
+  /** Null where the site carries no language model. */
+  readonly #answers: AnswerPanel | null;
   readonly #base = new URL("./", document.baseURI);
   readonly #input = byId("query", HTMLInputElement);
   readonly #list = byId("results", HTMLOListElement);
@@ -51,6 +55,7 @@ export class SearchPage {
     this.#searcher = new Searcher(index, (outcome) => { this.#show(outcome); }, (error) => { this.#fail(error); });
     this.#facets = new Facets(byId("filters", HTMLElement), this.#columns, () => { this.#go({}, "soon"); });
     this.#inspector = new Inspector(byId("inspector", HTMLElement), byId("inspect", HTMLButtonElement), index, this.#latency);
+    this.#answers = index.generator && new AnswerPanel(index, this.#base, (stats) => { this.#inspector.recordAnswer(stats); });
     window.__pywasm = { index, latency: this.#latency };
 
     this.#describeSite();
@@ -75,7 +80,7 @@ export class SearchPage {
     if (this.#index.encoder) byId("suggestions-hint", HTMLElement).textContent = "Ask one of these, or type your own: words are matched at once, and meaning follows, even where no word is the same.";
     byId("chips", HTMLUListElement).replaceChildren(...site.suggestions.map(({ text }, number) =>
       h("li", {}, h("button", { type: "button", class: "chip", onclick: () => {
-        this.#go({ query: text, suggestion: number, like: null }, "now", "push");
+        this.#go({ query: text, suggestion: number, like: null, ask: false }, "now", "push");
         this.#input.value = text;
       } }, text))));
     byId("modes", HTMLElement).replaceChildren(...modes.map(([mode, label]) =>
@@ -85,12 +90,13 @@ export class SearchPage {
   #bind(): void {
     byId("search", HTMLFormElement).addEventListener("submit", (event) => {
       event.preventDefault();
-      this.#go(this.#typed(), "now", "push");
+      this.#go({ ...this.#typed(), ask: isQuestion(this.#input.value) }, "now", "push");
     });
+    byId("ask", HTMLButtonElement).addEventListener("click", () => { this.#go({ ...this.#typed(), ask: true }, "now", "push", true); });
     this.#input.addEventListener("input", () => { this.#go(this.#typed(), "soon"); });
     const clear = (): void => {
       this.#input.value = "";
-      this.#go({ query: "", suggestion: null, like: null }, "now");
+      this.#go({ query: "", suggestion: null, like: null, ask: false }, "now");
       this.#input.focus();
     };
     byId("clear", HTMLButtonElement).addEventListener("click", clear);
@@ -110,11 +116,11 @@ export class SearchPage {
   }
 
   /** What the search box says: a suggested question, word for word, is searched with its vector. */
-  #typed(): Partial<View> {
+  #typed(): Pick<View, "query" | "suggestion" | "like" | "ask"> {
     const query = this.#input.value;
     const wanted = query.trim().toLocaleLowerCase();
     const suggestion = this.#index.site.suggestions.findIndex(({ text }) => text.toLocaleLowerCase() === wanted);
-    return { query, suggestion: suggestion < 0 ? null : suggestion, like: null };
+    return { query, suggestion: suggestion < 0 ? null : suggestion, like: null, ask: false };
   }
 
   #read(): void {
@@ -127,19 +133,40 @@ export class SearchPage {
     this.#k = pageLength;
   }
 
-  /** Changes the view, its address, and what is shown. Typing replaces the address, choosing adds one. */
-  #go(change: Partial<View>, when: "now" | "soon", history: "replace" | "push" = "replace"): void {
+  /**
+   * Changes the view, its address, and what is shown. Typing replaces the address, choosing adds one.
+   * `asked`: the visitor has pressed the button that asks.
+   */
+  #go(change: Partial<View>, when: "now" | "soon", history: "replace" | "push" = "replace", asked = false): void {
     this.#view = { ...this.#view, ...change };
     this.#k = pageLength;
     const address = `${location.pathname}${writeView(this.#view)}`;
     if (history === "push" && address !== location.pathname + location.search) window.history.pushState(null, "", address);
     else window.history.replaceState(null, "", address);
     this.#run(when);
+    if (asked) this.#answer(true);
+  }
+
+  /** Shows the answer that the view asks for, or none. */
+  #answer(asked: boolean): void {
+    const question = this.#question();
+    if (this.#view.ask && question) this.#answers?.ask(question, asked);
+    else this.#answers?.hide();
+  }
+
+  #question(): Question | null {
+    const { query, filters, mode, like } = this.#view;
+    const filter = toFilter(filters);
+    return query.trim() === "" || like !== null ? null : { text: query.trim(), ...(filter && { filter }), ...(mode !== "hybrid" && { mode }) };
   }
 
   #run(when: "now" | "soon"): void {
     const idle = isIdle(this.#view);
     byId("clear", HTMLButtonElement).hidden = idle;
+    const askable = this.#answers !== null && this.#question() !== null;
+    byId("ask", HTMLButtonElement).hidden = !askable;
+    byId("search", HTMLFormElement).classList.toggle("askable", askable);
+    this.#answer(false);
     byId("suggestions", HTMLElement).hidden = !idle || this.#index.site.suggestions.length === 0;
     byId("modes", HTMLElement).hidden = idle || (this.#view.suggestion === null && (this.#index.encoder === null || this.#view.like !== null));
     for (const button of byId("modes", HTMLElement).querySelectorAll("button")) {
@@ -173,6 +200,8 @@ export class SearchPage {
       this.#summarise(results, milliseconds, this.#index.encoder?.state.state === "loading");
       return;
     }
+    const question = this.#question();
+    if (question && results.hits.length > 0 && isQuestion(question.text)) this.#answers?.prepare(question);
     this.#latency.add(milliseconds);
     this.#inspector.record(results, milliseconds);
     this.#more.hidden = results.hits.length < this.#k || this.#k >= mostResults;
@@ -239,13 +268,13 @@ export class SearchPage {
       suggestions.length > 0 && h("ul", { class: "chips" }, ...suggestions.slice(0, 4).map(({ text }, number) =>
         h("li", {}, h("button", { type: "button", class: "chip", onclick: () => {
           this.#input.value = text;
-          this.#go({ query: text, suggestion: number, like: null }, "now", "push");
+          this.#go({ query: text, suggestion: number, like: null, ask: false }, "now", "push");
         } }, text)))));
   }
 
   #similar(hit: Hit): void {
     this.#input.value = "";
-    this.#go({ query: "", suggestion: null, like: hit.id }, "now", "push");
+    this.#go({ query: "", suggestion: null, like: hit.id, ask: false }, "now", "push");
     scrollTo({ top: 0 });
     this.#list.focus({ preventScroll: true });
   }

@@ -31,3 +31,21 @@ export function describe(error: unknown): Problem {
       return { title: "Something went wrong", text: message, action: "Try again" };
   }
 }
+
+/** Of an answer: the search goes on without it. */
+export function describeAnswer(error: unknown): Pick<Problem, "title" | "text"> {
+  const text = error instanceof Error ? error.message : String(error);
+  switch (error instanceof PywasmError ? error.code : undefined) {
+    case "network":
+      return { title: "The language model could not be fetched", text };
+    case "memory":
+      return { title: "This device has not the memory for the language model", text };
+    case "argument":
+      return { title: "This can't be answered", text };
+    case "corrupt":
+    case "version":
+      return { title: "The language model is not what it should be", text: `${text} The site may have to be deployed again.` };
+    default:
+      return { title: "There is no answer", text };
+  }
+}

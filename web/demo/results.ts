@@ -52,7 +52,7 @@ function item(hit: Hit, place: number, share: number, actions: ResultActions): H
 }
 
 /** The link of a passage, or null where it has none or one that is not for the web (`javascript:`). */
-function safeLink(url: string | undefined, anchor: string | undefined, base: URL): URL | null {
+export function safeLink(url: string | undefined, anchor: string | undefined, base: URL): URL | null {
   if (!url) return null;
   try {
     const link = new URL(url, base);

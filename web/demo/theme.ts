@@ -1,12 +1,14 @@
 /** Light, dark, or as the system has it. */
 
+import { remember, remembered } from "./memory.ts";
+
 const order = ["system", "light", "dark"] as const;
 type Theme = (typeof order)[number];
 const key = "pywasm:theme";
 
 /** Applies the remembered theme and lets the button go round them. */
 export function themeButton(button: HTMLButtonElement): void {
-  let theme = remembered();
+  let theme: Theme = order.find((name) => name === remembered(key)) ?? "system";
   const apply = (): void => {
     if (theme === "system") delete document.documentElement.dataset["theme"];
     else document.documentElement.dataset["theme"] = theme;
@@ -18,17 +20,6 @@ export function themeButton(button: HTMLButtonElement): void {
   button.addEventListener("click", () => {
     theme = order[(order.indexOf(theme) + 1) % order.length] ?? "system";
     apply();
-    try {
-      localStorage.setItem(key, theme);
-    } catch { /* Storage may be denied; the choice then lasts as long as the page. */ }
+    remember(key, theme);
   });
-}
-
-function remembered(): Theme {
-  try {
-    const stored = localStorage.getItem(key);
-    return order.find((theme) => theme === stored) ?? "system";
-  } catch {
-    return "system";
-  }
 }

@@ -13,10 +13,12 @@ export interface View {
   like: string | null;
   mode: Mode;
   filters: Map<string, Selection>;
+  /** The query is a question that the language model shall answer. */
+  ask: boolean;
 }
 
 export function emptyView(): View {
-  return { query: "", suggestion: null, like: null, mode: "hybrid", filters: new Map() };
+  return { query: "", suggestion: null, like: null, mode: "hybrid", filters: new Map(), ask: false };
 }
 
 export function isIdle(view: View): boolean {
@@ -24,7 +26,8 @@ export function isIdle(view: View): boolean {
 }
 
 /**
- * `?q=parse+a+date&f=module:datetime&f=module:time&f=year:2000..2010`, `?suggest=0`, `?like=<id>`.
+ * `?q=parse+a+date&f=module:datetime&f=module:time&f=year:2000..2010`, `?suggest=0`, `?like=<id>`,
+ * `?q=How+do+I+parse+a+date%3F&ask=`.
  * Filters on columns that the index has not got, and values that don't parse, are dropped: an old
  * link then shows more, never an error.
  */
@@ -37,6 +40,7 @@ export function readView(search: string, columns: readonly Column[], suggestions
   if (Number.isInteger(suggestion) && suggestion >= 0 && suggestion < suggestions) view.suggestion = suggestion;
   const mode = parameters.get("mode");
   if (mode === "keyword" || mode === "vector") view.mode = mode;
+  view.ask = parameters.has("ask") && !isIdle(view) && view.like === null;
   for (const item of parameters.getAll("f")) readFilter(item, columns, view.filters);
   return view;
 }
@@ -67,6 +71,7 @@ export function writeView(view: View): string {
   if (view.suggestion !== null) parameters.set("suggest", String(view.suggestion));
   else if (view.like !== null) parameters.set("like", view.like);
   else if (view.query !== "") parameters.set("q", view.query);
+  if (view.ask && view.like === null && !isIdle(view)) parameters.set("ask", "");
   if (view.mode !== "hybrid") parameters.set("mode", view.mode);
   for (const [name, { values, range }] of view.filters) {
     for (const value of values) parameters.append("f", `${name}:${value}`);

@@ -33,6 +33,6 @@ await script("demo/main.ts", "demo/demo.js", {
   }],
 });
 await script("src/sw.ts", "sw.js");
-await writeFile(new URL("demo/style.css", output), await styles(["demo/style.css", "demo/inspector.css"]));
+await writeFile(new URL("demo/style.css", output), await styles(["demo/style.css", "demo/answer.css", "demo/inspector.css"]));
 await cp(new URL("demo/icon.svg", web), new URL("demo/icon.svg", output));
 await cp(new URL("demo/index.html", web), new URL("index.html", output));

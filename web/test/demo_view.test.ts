@@ -17,6 +17,15 @@ describe("a view in the address bar", () => {
     expect(readView(writeView(view), columns, 0)).toEqual(view);
   });
 
+  test("asks for an answer where there is a question", () => {
+    const view = { ...emptyView(), query: "How?", ask: true };
+    expect(writeView(view)).toBe("?q=How%3F&ask=");
+    expect(readView(writeView(view), columns, 0)).toEqual(view);
+    expect(readView("?ask=", columns, 0).ask).toBe(false);
+    expect(readView("?like=a&ask=", columns, 0).ask).toBe(false);
+    expect(writeView({ ...emptyView(), ask: true })).toBe("");
+  });
+
   test("of one bound keeps the other open", () => {
     const view = readView("?q=x&f=year:2000..", columns, 0);
     expect(view.filters.get("year")?.range).toEqual({ low: 2000 });
