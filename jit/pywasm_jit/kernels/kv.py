@@ -39,18 +39,22 @@ class Arena:
         declare = k.inout if written else k.input
         return Arena(table, declare("kv", F16_FINITE, *shape), kv_heads, head_dim)
 
-    def block(self, number: Expr) -> Expr:
+    def block(self, number: Expr, table: Array | None = None) -> Expr:
         """Where block `number` of the sequence lies; what the arena hasn't is its first or last."""
-        blocks, kv_blocks = self.table.buffer.shape[0], self.kv.buffer.shape[0]
-        return clamped(self.table[clamped(number, blocks)], kv_blocks)
+        table = table or self.table
+        blocks, kv_blocks = table.buffer.shape[0], self.kv.buffer.shape[0]
+        return clamped(table[clamped(number, blocks)], kv_blocks)
 
-    def key(self, head: Operand, i: Operand, token: Operand) -> Expr:
+    def key(self, head: Expr, i: Expr, token: Expr, layer: Operand = 0) -> Expr:
         """The second index of element `i` of a key."""
-        return (op("mul", head, self.head_dim) + i) * TOKENS + token
+        return (self._head(head, layer, 0) + i) * TOKENS + token
 
-    def value(self, head: Operand, i: Operand, token: Operand) -> Expr:
-        values = self.kv_heads * self.head_dim * TOKENS
-        return (op("mul", head, TOKENS) + token) * self.head_dim + i + values
+    def value(self, head: Expr, i: Expr, token: Expr, layer: Operand = 0) -> Expr:
+        return self._head(head, layer, 1) * TOKENS + token * self.head_dim + i
+
+    def _head(self, head: Expr, layer: Operand, half: int) -> Expr:
+        """How many elements of a token lie before this head's."""
+        return (op("mul", layer, 2) * self.kv_heads + (head + half * self.kv_heads)) * self.head_dim
 
 
 def clamped(number: Expr, count: Operand) -> Expr:
@@ -85,8 +89,7 @@ def kv_write(heads: int, kv_heads: int, head_dim: int, layers: int, *, numeric: 
 
         def turned(first: Expr, pair: Expr) -> tuple[Expr, Expr]:
             a, b = qkv[row, first + pair], qkv[row, first + pair + half]
-            c, s = cos[angle, pair], sin[angle, pair]
-            return k.mac(a, c, -(b * s)), k.mac(a, s, b * c)
+            return rotated(k, a, b, cos[angle, pair], sin[angle, pair])
 
         with k.parallel("head", heads) as head, k.parallel("pair", half) as pair:
             first = head * head_dim
@@ -101,4 +104,56 @@ def kv_write(heads: int, kv_heads: int, head_dim: int, layers: int, *, numeric: 
     return k.kernel()
 
 
+def kv_move(kv_heads: int, head_dim: int, layers: int, *, numeric: Numeric) -> Kernel:
+    """Copies tokens, all layers, keys turned by as many positions as the tokens are moved.
+
+    cos, sin f32[positions, head_dim / 2], of which row |to - from| is used; places i32[2]: `from`
+    and `to`, the positions of the first of `rows` tokens in their sequences; source
+    i32[source_blocks]: the table they are read by; table, kv: see `Arena`, kv at its beginning.
+    No token may be moved to where one is read from, unless that is its own place. Where `to` is
+    `from`, what is copied has the same bits.
+    """
+    k = Builder("kv_move", numeric)
+    rows, positions, sources = (k.extent(name) for name in ("rows", "positions", "source_blocks"))
+    half = head_dim // 2
+    cos, sin = k.input("cos", F32, positions, half), k.input("sin", F32, positions, half)
+    places, source = k.input("places", I32, 2), k.input("source", I32, sources)
+    arena = Arena.declare(k, kv_heads, head_dim, layers, written=True)
+    kv = arena.kv
+    with (
+        k.parallel("task", layers * kv_heads) as task,
+        k.let("layer", task // kv_heads) as layer,
+        k.let("head", task % kv_heads) as head,
+        k.let("moved", places[1] - places[0]) as moved,
+        k.let("angle", clamped(op("max", moved, op("sub", 0, moved)), positions)) as angle,
+        k.parallel("row", rows) as row,
+        k.let("from", op("max", places[0] + row, 0)) as start,
+        k.let("to", op("max", places[1] + row, 0)) as end,
+        k.let("block_from", arena.block(start // TOKENS, source)) as block_from,
+        k.let("block_to", arena.block(end // TOKENS)) as block_to,
+        k.let("token_from", start % TOKENS) as token_from,
+        k.let("token_to", end % TOKENS) as token_to,
+    ):
+        sign = k.register("sign", "f32")
+        sign[()] = op("select", op("lt", moved, 0), -1.0, 1.0)
+        with k.parallel("pair", half) as pair:
+            a, b = k.register("a", "f32"), k.register("b", "f32")
+            a[()] = kv[block_from, arena.key(head, pair, token_from, layer)]
+            b[()] = kv[block_from, arena.key(head, pair + half, token_from, layer)]
+            c, s = cos[angle, pair], sin[angle, pair] * sign[()]
+            kv[block_to, arena.key(head, pair, token_to, layer)] = rotated(k, a[()], b[()], c, s)[0]
+            last = arena.key(head, pair + half, token_to, layer)
+            kv[block_to, last] = rotated(k, a[()], b[()], c, s)[1]
+        with k.parallel("i", head_dim) as i:
+            value = kv[block_from, arena.value(head, i, token_from, layer)]
+            kv[block_to, arena.value(head, i, token_to, layer)] = value
+    return k.kernel()
+
+
+def rotated(k: Builder, a: Expr, b: Expr, cos: Expr, sin: Expr) -> tuple[Expr, Expr]:
+    """The pair (a, b) turned by an angle."""
+    return k.mac(a, cos, -(b * sin)), k.mac(a, sin, b * cos)
+
+
 KV_WRITE = Family(kv_write, by_rows)
+KV_MOVE = Family(kv_move, by_rows)
