@@ -43,6 +43,7 @@ export class Decoder {
   readonly #layout: Layout;
   readonly #runner: Runner;
   readonly #programs = new Map<string, Prepared>();
+  readonly #logits: Float32Array<ArrayBuffer>;
   readonly #ports: Record<"ids" | "place" | "table" | "logits", Port>;
 
   /** Allocates all memory but the KV's; fails with code "memory" where the browser has not got so much. */
@@ -50,6 +51,7 @@ export class Decoder {
     const { plan, device, module, kv, spawn } = setup;
     this.#setup = setup;
     this.#config = plan.decoder!;
+    this.#logits = new Float32Array(this.#config.vocab);
     this.#layout = decoderLayout(plan, device.threads);
     this.#memory = allocate(this.#layout.bytes, kv, device.shared, plan);
     this.arena = new MemoryArena(this.#memory, this.#layout.bytes, this.#config.kv_block_bytes);
@@ -71,7 +73,7 @@ export class Decoder {
   /**
    * Runs the tokens `ids` (as many as a chunk at most) at positions from `start` on. Their KV goes to
    * the blocks of `table`, where that of all earlier positions is. One run at a time. Answers the
-   * logits of the last token if they are asked for. After an abort the KV of `ids` is undefined.
+   * logits of the last token if they are asked for, in an array that the next run changes. After an abort the KV of `ids` is undefined.
    */
   async forward(ids: Int32Array, start: number, table: Int32Array, { logits, signal, steps = null }: ForwardOptions): Promise<Float32Array<ArrayBuffer> | null> {
     throwIfAborted(signal);
@@ -86,7 +88,9 @@ export class Decoder {
     await this.#runner.execute(prepared, signal, ends);
     ends?.forEach((end, index) => (steps![index] = end - (index === 0 ? from : ends[index - 1]!)));
     if (!logits) return null;
-    return new Float32Array(this.#memory.buffer as ArrayBuffer, this.#layout.slots[this.#ports.logits.slot], this.#config.vocab).slice();
+    // Always the same array: a new one of that size costs ten times the copy.
+    this.#logits.set(new Float32Array(this.#memory.buffer as ArrayBuffer, this.#layout.slots[this.#ports.logits.slot], this.#config.vocab));
+    return this.#logits;
   }
 
   status(): { numeric: "fused" | "separate"; threads: number; memory: { weights: number; arena: number; scratch: number; kv: number; total: number } } {

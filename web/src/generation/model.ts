@@ -153,7 +153,7 @@ export class GeneratorModel {
     const length = this.#fitting(segments, this.#plan.decoder!.context);
     const lease = await this.#cache.acquire(segments, { signal });
     try {
-      return (await this.#fill(lease, length, true, signal))!;
+      return (await this.#fill(lease, length, true, signal))!.slice();
     } finally {
       lease.release();
     }
