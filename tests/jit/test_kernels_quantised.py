@@ -100,6 +100,23 @@ def test_scales_of_16_bits_give_the_same(wasm: WasmHost, bits: int) -> None:
     assert wide["c"] == narrow["c"]
 
 
+@pytest.mark.parametrize("scales", ["f32", "f16"])
+@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("rows", [1, 8])
+def test_matmul_dequant(wasm: WasmHost, rows: int, bits: int, scales: str) -> None:
+    rng = np.random.default_rng(5)
+    given = product(rng, bits, 1, 64, 16)
+    given["a"] = rng.standard_normal((rows, 64)).astype(np.float32)
+    given["bias"] = rng.standard_normal(16).astype(np.float32)
+    given["residual"] = rng.standard_normal((rows, 16)).astype(np.float32)
+    wanted = given["a"] @ given["plain"] + given["bias"] + given["residual"]
+    arrays = halves(given) if scales == "f16" else given
+    parameters = {"K": 64, "N": 16, "bits": bits, "scales": scales}
+    parameters |= {"bias": True, "residual": True}
+    outputs = {"c": wanted.astype(np.float32)}
+    check(wasm, "matmul_dequant", parameters, arrays, {"rows": rows}, outputs, 2e-5)
+
+
 @pytest.mark.parametrize("bits", [4, 8])
 @pytest.mark.parametrize("numeric", NUMERICS)
 def test_a_row_has_the_same_bits_whatever_stands_beside_it(
@@ -139,6 +156,7 @@ def test_embed_block(wasm: WasmHost, bits: int, scales: str) -> None:
         ("matmul_q", {"K": 48, "N": 8}, "K = 48"),
         ("matmul_q", {"K": 32, "N": 8, "bits": 5}, "5 bits"),
         ("matmul_q", {"K": 32, "N": 8, "scales": "f8"}, "'f8' are neither"),
+        ("matmul_dequant", {"K": 32, "N": 4}, "N = 4 none of 8"),
         ("embed_block", {"K": 33}, "K = 33"),
         ("embed_block", {"K": 32, "bits": 7}, "7 bits"),
     ],

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pywasm_jit.builder import Builder
-from pywasm_jit.ir import F32, I32, Expr, Kernel, Numeric, op
+from pywasm_jit.ir import F32, I32, Kernel, Numeric, op
 from pywasm_jit.kernels.family import Family, by_rows
 from pywasm_jit.kernels.matmul import PANEL
-from pywasm_jit.kernels.matmul_q import BLOCK, WORDS, check_size, weights
+from pywasm_jit.kernels.matmul_q import BLOCK, WORDS, check_size, integers, weights
 
 
 def embed_block(K: int, bits: int = 8, scales: str = "f32", *, numeric: Numeric) -> Kernel:
@@ -27,26 +27,16 @@ def embed_block(K: int, bits: int = 8, scales: str = "f32", *, numeric: Numeric)
         k.let("panel", found // PANEL) as panel,
         k.let("column", found % PANEL) as column,
         k.parallel("block", K // BLOCK) as block,
+        k.parallel("word", WORDS // 2 if bits == 4 else WORDS) as word,
     ):
-
-        def write(word: Expr, number: int, integer: Expr) -> None:
-            """Element `number` of the block's word."""
-            factor, value = scale[panel, block, column], op("to_f32", integer)
+        factor = scale[panel, block, column]
+        for at, integer in integers(b, bits, panel, block, word, column):
+            value = op("to_f32", integer)
             if offset is not None:
                 value = k.mac(value, factor, offset[panel, block, column])
             else:
                 value = value * factor
-            x[row, block * BLOCK + word * 4 + number] = value
-
-        with k.parallel("word", WORDS // 2 if bits == 4 else WORDS) as word:
-            for number in range(4):
-                if bits == 4:
-                    both = b[panel, block, word, column] >> 8 * number
-                    write(word, number, both & 15)
-                    write(word, BLOCK // 2 + number, (both >> 4) & 15)
-                else:
-                    bytes_ = b[panel, block * WORDS + word, column]
-                    write(word, number, op("sar", bytes_ << 24 - 8 * number, 24))
+            x[row, block * BLOCK + at] = value
     return k.kernel()
 
 

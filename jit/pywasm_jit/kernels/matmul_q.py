@@ -9,6 +9,8 @@ activations signed bytes; weights of 8 bits are its signed operand and activatio
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from pywasm_jit.builder import Array, Builder
 from pywasm_jit.ir import (
     F16_FINITE,
@@ -171,6 +173,20 @@ def weights(
         return b, k.input("scale", dtype, *shape), None
     b = k.input("b", I32, panels, K // BLOCK, WORDS // 2, PANEL)
     return b, k.input("scale", dtype, *shape), k.input("offset", dtype, *shape)
+
+
+def integers(
+    b: Array, bits: int, panel: Expr, block: Expr, word: Expr, column: Expr
+) -> Iterator[tuple[Expr, Expr]]:
+    """(place in the block, integer) of each weight in one of a block's words."""
+    for number in range(4):
+        if bits == 8:
+            bytes_ = b[panel, block * WORDS + word, column]
+            yield word * 4 + number, op("sar", bytes_ << 24 - 8 * number, 24)
+        else:
+            both = b[panel, block, word, column] >> 8 * number
+            yield word * 4 + number, both & 15
+            yield word * 4 + (number + BLOCK // 2), (both >> 4) & 15
 
 
 def check_size(kernel: str, K: int, N: int) -> None:
