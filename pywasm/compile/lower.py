@@ -58,12 +58,17 @@ class Call:
 
 @dataclass
 class Program:
-    """`values` by name; `weights` in the order of their first use. `output`: the embeddings."""
+    """`values` by name, of which `inputs` are given from outside and `output` is the result;
+    `weights` in the order of their first use; `kv`: layers of the KV arena by name; `aux`: kernels
+    that no call runs, with their parameters, by name."""
 
+    inputs: tuple[str, ...]
     output: str
     calls: list[Call] = field(default_factory=list)
     values: dict[str, Value] = field(default_factory=dict)
     weights: list[Weight] = field(default_factory=list)
+    kv: dict[str, int] = field(default_factory=dict)
+    aux: dict[str, tuple[str, Parameters]] = field(default_factory=dict)
 
 
 def lower(
@@ -99,7 +104,7 @@ class _Lowering:
         self._dtype = dtype
         self._factors = factors
         self._quantised: dict[str, dict[str, str]] = {}
-        self.program = Program(encoder.output)
+        self.program = Program(("ids", "lengths"), encoder.output)
         self._value("ids", 1, dtype="i32")
         self._value("lengths", 1, rows=sizes.BATCH, dtype="i32")
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import wasmtime
 
+from pywasm.compile.instance import wasm_engine
 from pywasm.compile.plan_types import Numeric
-from pywasm.compile.run import wasm_engine
 from pywasm_jit import device, ir, wasm
 
 _FLOPS, _DOT_OPERATIONS = 4 * 96, 4 * 384  # of one turn of the peak kernels (device.py)

@@ -1,7 +1,7 @@
 """Memory for activations: values whose lifetimes do not overlap share a slot.
 
-Sizes are polynomials in batch and seq, so the plan holds for all of them. Values are placed the
-largest first, each into the first slot that is free while it lives: with the few sizes that a
+Sizes are polynomials in the plan's symbols, so the plan holds for all of them. Values are placed
+the largest first, each into the first slot that is free while it lives: with the few sizes that a
 transformer has, this is as good as any order.
 """
 
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pywasm.compile import sizes
 from pywasm_jit.poly import Poly
 
-_TYPICAL = {"batch": 1, "seq": 128}  # by which sizes are compared where coefficients don't tell
+_TYPICAL = {"batch": 1, "seq": 128, "rows": 128}  # where coefficients do not tell which is larger
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pywasm.compile.plan_types import (
     WEIGHT_ALIGN,
     Expr,
+    KvRef,
     Plan,
     PlanKernel,
     ScratchRef,
@@ -21,7 +22,7 @@ from pywasm.compile.plan_types import (
 )
 
 _BYTES = {"f32": 4, "f16": 2, "i32": 4, "i8": 1, "u8": 1, "i8x4": 4}
-_SAMPLES = ((1, 1), (3, 2), (2, 5))  # batch and seq at which sizes are compared
+_SAMPLES = ((1, 1), (3, 2), (2, 5))  # sizes of the symbols at which bytes are compared
 LARGEST_MEMORY = 1 << 32
 
 
@@ -46,8 +47,12 @@ def _problems(plan: Plan) -> Iterator[str]:
             yield f"tensor {tensor.name}: {tensor.shape} at {tensor.offset} does not fit"
         if tensor.offset % WEIGHT_ALIGN:
             yield f"tensor {tensor.name}: offset {tensor.offset} is not aligned"
-    for batch, seq in _SAMPLES:
-        symbols = {"batch": batch, "seq": min(seq, plan.limits.get("seq", seq))}
+    yield from _kind(plan)
+    for sample in _SAMPLES:
+        symbols = {
+            name: min(size, plan.limits.get(name, size))
+            for name, size in zip(plan.symbols, sample, strict=False)
+        }
         slots = [evaluate(slot.bytes, symbols) for slot in plan.slots]
         if min(slots, default=0) < 0:
             yield "slots: a size is negative"
@@ -57,6 +62,33 @@ def _problems(plan: Plan) -> Iterator[str]:
                 yield f"{port.name}: does not fit slot {port.slot}"
         for step in plan.steps:
             yield from _step(plan, step, symbols, slots)
+
+
+def _kind(plan: Plan) -> Iterator[str]:
+    decoder = plan.decoder
+    has = {"encoder": plan.encoder is not None, "decoder": decoder is not None}
+    if [kind for kind, there in has.items() if there] != [plan.kind]:
+        yield f"kind: {plan.kind} without what belongs to it"
+    if len(plan.symbols) > 2:
+        yield f"symbols: {len(plan.symbols)}, expected one or two"
+    if decoder is None:
+        return
+    sizes = ("vocab", "context", "layers", "heads", "kv_heads", "head_dim", "chunk", "kv_block")
+    for name in sizes:
+        if not 0 < getattr(decoder, name) < 1 << 24:
+            yield f"decoder.{name}: {getattr(decoder, name)}"
+    layer = 2 * 2 * decoder.kv_heads * decoder.head_dim * decoder.kv_block
+    if decoder.kv_block_bytes != decoder.layers * layer:
+        yield f"decoder.kv_block_bytes: {decoder.kv_block_bytes}, layers are of {layer}"
+    if decoder.context % decoder.kv_block or decoder.chunk != plan.limits.get("rows"):
+        yield "decoder: context or chunk do not fit KV blocks or the limit of rows"
+    if not 0 <= decoder.head <= len(plan.steps):
+        yield f"decoder.head: there is no step {decoder.head}"
+    tokens = [*decoder.eos, *([] if decoder.bos is None else [decoder.bos])]
+    if not all(0 <= token < decoder.vocab for token in tokens):
+        yield f"decoder: tokens {tokens} in a vocabulary of {decoder.vocab}"
+    if not all(0 <= number < len(plan.kernels) for number in decoder.aux.values()):
+        yield "decoder.aux: names a kernel that is not there"
 
 
 def _step(plan: Plan, step: Step, symbols: dict[str, int], slots: list[int]) -> Iterator[str]:
@@ -72,6 +104,10 @@ def _step(plan: Plan, step: Step, symbols: dict[str, int], slots: list[int]) -> 
     if min(extents.values(), default=0) < 0:
         yield f"{where}: an extent is negative"
     for buffer, reference in zip(kernel.buffers, step.buffers, strict=True):
+        if isinstance(reference, KvRef):  # how many blocks there are is the runtime's business
+            if plan.decoder is None or not 0 <= reference.kv < plan.decoder.layers:
+                yield f"{where}: there is no layer {reference.kv}"
+            continue
         needed = _size(buffer.shape, buffer.dtype, extents)
         match reference:
             case WeightRef(weight=index):

@@ -1,16 +1,12 @@
 """Runs a plan natively under wasmtime: the oracle of the browser's runtime, and the judge of what
 quantisation costs.
 
-One thread, one instance. The memory is laid out as in the browser: a control block, the weights,
-the slots of the largest size asked for so far, scratch.
+Behind the weights (instance.py) lie the slots of the size that is asked for, then scratch.
 """
 
 from __future__ import annotations
 
-import ctypes
-import functools
 import hashlib
-import itertools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -20,64 +16,32 @@ import numpy as np
 import numpy.typing as npt
 import pydantic
 import tokenizers
-import wasmtime
 
-from pywasm.compile.plan_check import LARGEST_MEMORY, problem
+from pywasm.compile.instance import PlanInstance, aligned, shape_of
+from pywasm.compile.plan_check import problem
 from pywasm.compile.plan_types import (
     FILE_NAME,
     FORMAT,
-    TENSOR_ALIGN,
     Numeric,
     Plan,
     PlanFile,
     PlanModule,
-    Port,
-    ScratchRef,
-    SlotRef,
     Step,
-    WeightRef,
-    evaluate,
 )
 from pywasm.encoder import load_tokenizer
 from pywasm.errors import UserError
 
 F32 = npt.NDArray[np.float32]
 Slice = Callable[[int, int], None]  # runs the iterations from, up to
-CONTROL_BYTES = 1024  # at address 0: what threads synchronise by
-_PAGE = 65536
 _NUMPY = {"f32": np.float32, "i32": np.int32}
 
 
-@functools.cache
-def wasm_engine() -> wasmtime.Engine:
-    """With relaxed SIMD; one for the process."""
-    config = wasmtime.Config()
-    config.wasm_simd = True
-    config.wasm_relaxed_simd = True
-    config.cranelift_opt_level = "speed"
-    return wasmtime.Engine(config)
-
-
 class PlanRun:
-    """A plan with its weights in memory. `module` is one of its unshared modules."""
+    """A plan with its weights in memory."""
 
-    def __init__(
-        self, plan: Plan, weights: Sequence[bytes], module: bytes, numeric: Numeric
-    ) -> None:
-        self.plan = plan
-        self._numeric: Numeric = numeric
-        self._store = wasmtime.Store(wasm_engine())
-        self._arena = _aligned(CONTROL_BYTES + plan.weights.bytes)
-        limits = wasmtime.Limits(-(-self._arena // _PAGE), LARGEST_MEMORY // _PAGE)
-        self._memory = wasmtime.Memory(self._store, wasmtime.MemoryType(limits))
-        code = wasmtime.Module(wasm_engine(), module)
-        instance = wasmtime.Instance(self._store, code, [self._memory])
-        exports = instance.exports(self._store)
-        self._functions: list[Any] = [exports[kernel.export] for kernel in plan.kernels]
-        offset = CONTROL_BYTES
-        for piece in weights:
-            self._write(offset, piece)
-            offset += len(piece)
+    def __init__(self, instance: PlanInstance) -> None:
+        self.plan = instance.plan
+        self._instance = instance
 
     def run(
         self, inputs: Mapping[str, npt.ArrayLike], symbols: Mapping[str, int], threads: int = 1
@@ -86,14 +50,16 @@ class PlanRun:
         addresses = self._slots(symbols)
         for port in self.plan.inputs:
             given = np.ascontiguousarray(inputs[port.name], _NUMPY[port.dtype])
-            shape = _shape(port, symbols)
+            shape = shape_of(port, symbols)
             if given.shape != shape:
                 raise ValueError(f"input {port.name} is {given.shape}, expected {shape}")
-            self._write(addresses[port.slot], given.tobytes())
+            self._instance.write(addresses[port.slot], given.tobytes())
         for step in self.plan.steps:
             self.run_step(step, symbols, threads)
         return {
-            port.name: self._read(addresses[port.slot], port.dtype, _shape(port, symbols))
+            port.name: self._instance.view(
+                addresses[port.slot], port.dtype, shape_of(port, symbols)
+            ).copy()
             for port in self.plan.outputs
         }
 
@@ -107,30 +73,10 @@ class PlanRun:
         self, step: Step, symbols: Mapping[str, int]
     ) -> tuple[Callable[[int, int], None], int]:
         """The step as a function of (grid begin, grid end), and its grid."""
-        kernel = self.plan.kernels[step.kernel]
         slots = self._slots(symbols)
-        end = slots[-1]
-        scratch = list(itertools.accumulate(map(_aligned, kernel.scratch), initial=end))
-        self._grow(scratch[-1])
-        arguments: list[int] = []
-        for buffer in step.buffers:
-            match buffer:
-                case WeightRef(weight=index):
-                    arguments.append(CONTROL_BYTES + self.plan.weights.tensors[index].offset)
-                case SlotRef(slot=index):
-                    arguments.append(slots[index])
-                case ScratchRef(scratch=index):
-                    arguments.append(scratch[index])
-        extents = [evaluate(expr, symbols) for expr in step.extents]
-        grid = evaluate(
-            kernel.variants[self._numeric].grid, dict(zip(kernel.extents, extents, strict=True))
-        )
-        function = self._functions[step.kernel]
-
-        def call(begin: int, end: int) -> None:
-            function(self._store, *arguments, *extents, begin, end)
-
-        return call, grid
+        scratch = self.plan.kernels[step.kernel].scratch
+        self._instance.grow(slots[-1] + sum(map(aligned, scratch)))
+        return self._instance.call(step, symbols, slots, slots[-1], 0)
 
     def times(
         self, inputs: Mapping[str, npt.ArrayLike], symbols: Mapping[str, int], repeats: int
@@ -147,28 +93,9 @@ class PlanRun:
         return least
 
     def _slots(self, symbols: Mapping[str, int]) -> list[int]:
-        """The address of each slot, and of what is behind the last."""
-        sizes = (_aligned(evaluate(slot.bytes, symbols)) for slot in self.plan.slots)
-        addresses = list(itertools.accumulate(sizes, initial=self._arena))
-        self._grow(addresses[-1])
+        addresses = self._instance.slots(symbols)
+        self._instance.grow(addresses[-1])
         return addresses
-
-    def _grow(self, size: int) -> None:
-        if size > LARGEST_MEMORY:
-            raise UserError(f"{self.plan.name}: a run of this size needs {size:,} bytes of memory")
-        missing = size - self._memory.data_len(self._store)
-        if missing > 0:
-            self._memory.grow(self._store, -(-missing // _PAGE))
-
-    def _write(self, address: int, data: bytes) -> None:
-        self._memory.write(self._store, data, address)
-
-    def _read(self, address: int, dtype: str, shape: tuple[int, ...]) -> npt.NDArray[Any]:
-        kind = np.dtype(_NUMPY[dtype])
-        size = int(np.prod(shape)) * kind.itemsize
-        base = ctypes.addressof(self._memory.data_ptr(self._store).contents)
-        data = ctypes.string_at(base + address, size)
-        return np.frombuffer(data, kind).reshape(shape)
 
 
 class TextEncoder:
@@ -248,15 +175,20 @@ def read_file(directory: Path, info: PlanFile | PlanModule) -> bytes:
     return data
 
 
-def open_run(directory: Path, numeric: Numeric = "fused") -> PlanRun:
-    """The plan of a compiled model, ready to run."""
+def open_instance(directory: Path, numeric: Numeric = "fused") -> PlanInstance:
+    """The kernels and weights of a compiled model in memory."""
     plan = read_plan(directory)
     module = next(m for m in plan.modules if m.numeric == numeric and not m.shared)
     code = read_file(
         directory, PlanFile(file=module.file, bytes=module.bytes, sha256=module.sha256)
     )
     weights = [read_file(directory, shard) for shard in plan.weights.shards]
-    return PlanRun(plan, weights, code, numeric)
+    return PlanInstance(plan, weights, code, numeric)
+
+
+def open_run(directory: Path, numeric: Numeric = "fused") -> PlanRun:
+    """The plan of a compiled model, ready to run."""
+    return PlanRun(open_instance(directory, numeric))
 
 
 def open_encoder(directory: Path, numeric: Numeric = "fused") -> TextEncoder:
@@ -264,11 +196,3 @@ def open_encoder(directory: Path, numeric: Numeric = "fused") -> TextEncoder:
     run = open_run(directory, numeric)
     read_file(directory, run.plan.text_encoder().tokenizer)
     return TextEncoder(run, load_tokenizer(directory / run.plan.text_encoder().tokenizer.file))
-
-
-def _aligned(size: int) -> int:
-    return -(-size // TENSOR_ALIGN) * TENSOR_ALIGN
-
-
-def _shape(port: Port, symbols: Mapping[str, int]) -> tuple[int, ...]:
-    return tuple(evaluate(size, symbols) for size in port.shape)
