@@ -30,8 +30,8 @@ const layers = [
 ];
 // The page's side must not pull in the worker's: it talks to it through protocol.ts. The
 // exceptions are the dynamic imports of `thread: "inline"`.
-const pageSide = ["within.ts", "ask_types.ts", "ask_prompt.ts", "citations.ts", "site_generator.ts", "ask.ts", "generator.ts", "generation/arguments.ts", "generation/generation.ts", "generation/generator.ts", "inference/encoder.ts", "inference/find.ts", "inference/lasting.ts", "inference/remote.ts", "offline.ts", "connection.ts", "site_encoder.ts", "encoder.ts", "client.ts", "pywasm.ts", "langchain.ts"];
-const workerSide = [...layers.slice(7, 11).flat(), "generation/cache.ts", "generation/host.ts", "generation/model.ts", "generation/template.ts", "generation/tokenizer.ts", "generation/worker.ts", "inference/host.ts", "inference/model.ts", "inference/opening.ts", "inference/service.ts", "inference/worker.ts"];
+const pageSide = ["within.ts", "ask_types.ts", "ask_prompt.ts", "citations.ts", "site_generator.ts", "ask.ts", "generator.ts", "generation/arguments.ts", "generation/conversation.ts", "generation/generation.ts", "generation/generator.ts", "inference/encoder.ts", "inference/find.ts", "inference/lasting.ts", "inference/remote.ts", "offline.ts", "connection.ts", "site_encoder.ts", "encoder.ts", "client.ts", "pywasm.ts", "langchain.ts"];
+const workerSide = [...layers.slice(7, 11).flat(), "generation/cache.ts", "generation/conversations.ts", "generation/host.ts", "generation/kv_store.ts", "generation/lease.ts", "generation/model.ts", "generation/saved_conversations.ts", "generation/storage_tier.ts", "generation/template.ts", "generation/tokenizer.ts", "generation/worker.ts", "inference/host.ts", "inference/model.ts", "inference/opening.ts", "inference/service.ts", "inference/worker.ts"];
 // What is loaded when an index is changed or exported stays out of worker.js: it knows the types only.
 const writerSide = ["writer.ts", "builder.ts", "empty.ts", "changes.ts", "compact.ts", "export.ts"];
 const exceptions = ["connection.ts -> worker.ts", "generation/generator.ts -> generation/worker.ts", "inference/encoder.ts -> inference/worker.ts"];

@@ -116,6 +116,12 @@ export class KvCache {
     return lease;
   }
 
+  /** How many of the tokens at the beginning of `tokens` are in memory or stored. */
+  known(tokens: Int32Array): number {
+    const { path, length } = this.#tree.match(tokens, (tag) => tag === "");
+    return Math.min(length, path.find(({ blocks, record }) => !blocks && !record)?.start ?? length);
+  }
+
   #use(node: TreeNode): void {
     this.#policy.use(node.memory, this.#costOf(node), node.tokens.length);
     if (node.record) this.#storage?.used(node.record);
@@ -170,6 +176,19 @@ export class KvCache {
     this.#forget();
     await this.#storage?.clear();
     this.#forget();  // what came meanwhile
+  }
+
+  /** Forgets the end of a prompt, as far as nothing else stands on it; system prompts and documents are others' too. */
+  async forget(segments: readonly Segment[]): Promise<void> {
+    await this.settled();
+    const { path } = this.#tree.match(joinSegments(segments).tokens, () => true);
+    for (const node of path.reverse()) {
+      if (node.children.length > 0 || node.pins > 0 || node.traits.kind === "system" || node.traits.kind === "document") return;
+      for (const block of node.blocks ?? []) this.#blocks.release(block);
+      node.blocks = null;
+      if (node.record) await this.#storage?.remove(node.record);
+      else this.#tree.prune(node);
+    }
   }
 
   /** Stored KV is left for the next visit. */

@@ -3,12 +3,14 @@ import { PywasmError } from "../error.ts";
 import { findPlan, folderOf, startOpened, startRemote } from "../inference/find.ts";
 import { closed, Lasting } from "../inference/lasting.ts";
 import type { Remote, Script } from "../inference/remote.ts";
-import { Generation } from "./generation.ts";
 import { checkedPrompt, checkedRequest, checkedSegments } from "./arguments.ts";
+import { Conversation } from "./conversation.ts";
+import { Generation } from "./generation.ts";
 import type { Method, OpenRequest } from "./protocol.ts";
-import type { GenerateOptions, GenerationStats, GeneratorInfo, GeneratorOptions, GeneratorStatus, Prompt, StepTiming, TextSegment } from "./types.ts";
+import type { ConversationOptions, GenerateOptions, GenerationEnd, GenerationStats, GeneratorInfo, GeneratorOptions, GeneratorStatus, Message, Prompt, StepTiming, TextSegment } from "./types.ts";
 
 export type * from "./types.ts";
+export { Conversation } from "./conversation.ts";
 export { Generation } from "./generation.ts";
 
 /** Where a site carries its generator. */
@@ -73,6 +75,30 @@ export class Generator {
     return this.#ask("prefetch", [checkedSegments(segments)], signal);
   }
 
+  /**
+   * In which order documents are best put behind `system`: as they were before, so that their KV is
+   * there. Their indices; where nothing is known, the order in which they are given.
+   */
+  order(system: readonly TextSegment[], documents: readonly TextSegment[]): Promise<number[]> {
+    return this.#ask("order", [checkedSegments(system), checkedSegments(documents)]);
+  }
+
+  /** Begins a conversation, or goes on with one: what was said, in another visit too, is not read again. */
+  async conversation({ system, id = newId(), private: isPrivate = false }: ConversationOptions = {}): Promise<Conversation> {
+    if (typeof id !== "string" || id === "") throw new PywasmError("argument", "id: a text expected");
+    const said = isPrivate ? [] : await this.#ask<Message[]>("conversation", [id]);
+    const messages = system === undefined ? said : [{ role: "system", content: system }, ...said.filter(({ role }) => role !== "system")];
+    return new Conversation(id, isPrivate, messages, {
+      send: (request, signal, hear) => this.#remote.ask<GenerationEnd>("send", [request], { signal, hear, patient: true }),
+      forget: (all) => this.#ask("forget", [id, all]),
+    });
+  }
+
+  /** Ids of the conversations that are stored. */
+  conversations(): Promise<string[]> {
+    return this.#ask("conversations");
+  }
+
   /** Tokens of each of the prompt's segments. */
   tokenize(prompt: Prompt): Promise<Int32Array[]> {
     return this.#ask("tokenize", [checkedPrompt(prompt)]);
@@ -114,4 +140,9 @@ export class Generator {
 
 function start(finding: Promise<OpenRequest>, { workerUrl, thread, signal, onProgress }: GeneratorOptions): Promise<[Remote, GeneratorInfo]> {
   return startOpened<GeneratorInfo>(SCRIPT, finding, { workerUrl, thread }, { signal, hear: onProgress });
+}
+
+/** crypto.randomUUID is for secure contexts alone. */
+function newId(): string {
+  return Array.from(crypto.getRandomValues(new Uint8Array(12)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }

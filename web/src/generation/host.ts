@@ -24,6 +24,11 @@ export function generatorService(spawn: () => Worker): Service {
         case "tokenize": return opened().tokenize(a[0]!);
         case "status": return opened().status();
         case "timings": return opened().timings(a[0]!, a[1]!, a[2]!, signal);
+        case "order": return opened().order(a[0]!, a[1]!);
+        case "conversation": return opened().conversations.open(a[0]!);
+        case "send": return opened().conversations.send(a[0]!, signal, hear);
+        case "forget": return opened().conversations.forget(a[0]!, a[1]!);
+        case "conversations": return opened().conversations.ids();
         case "clear": return opened().clear();
         case "remove": return removeModel(a[0]!);
       }

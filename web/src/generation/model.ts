@@ -9,12 +9,16 @@ import type { StepTiming } from "../inference/types.ts";
 import { loadWeights } from "../inference/weights.ts";
 import { Recorder } from "../recorder.ts";
 import type { Stage } from "../types.ts";
-import { KvCache } from "./cache.ts";
+import { KvCache, type Keep } from "./cache.ts";
 import { Decoder, kvBudget } from "./decoder.ts";
 import { TextStream } from "./detokenize.ts";
+import { Conversations, type Answer } from "./conversations.ts";
+import { openKvStore, type KvStore } from "./kv_store.ts";
 import type { Lease } from "./lease.ts";
+import { orderDocuments } from "./order.ts";
 import type { Segment } from "./prompt.ts";
 import type { GenerateRequest, GenerationEvent, OpenRequest } from "./protocol.ts";
+import { SavedConversations } from "./saved_conversations.ts";
 import { Sampler } from "./sampler.ts";
 import { StopStrings } from "./stop.ts";
 import { ChatTemplate } from "./template.ts";
@@ -34,6 +38,7 @@ export class GeneratorModel {
   readonly #tokenizer: DecoderTokenizer;
   readonly #template: ChatTemplate;
   readonly #cache: KvCache;
+  readonly conversations: Conversations;
   readonly #opening: Stage[];
   readonly #storage: GeneratorStatus["storage"];
   readonly #turns = new Turns();
@@ -53,7 +58,14 @@ export class GeneratorModel {
     const module = recorder.stage("kernels", () => compileKernels(files, kernels));
     module.catch(() => undefined);  // start() reports it
     const decoder = new Decoder({ plan, device, module, kv: budget, spawn });
+    let store: KvStore | null = null;
     try {
+      const { source_sha256, compiler, activations, layers, kv_heads: kvHeads, head_dim: headDim } = { ...plan, ...plan.decoder };
+      const identity = [source_sha256, compiler, activations, device.numeric].join(" ");
+      // What is stored is looked through while the weights come.
+      store = options.storage === "memory" ? null : await openKvStore(address);
+      const stored = store && { store, shape: { layers, kvHeads, headDim }, budget: storageBudget() };
+      const cache = new KvCache({ arena: decoder.arena, identity, budget: budget / plan.decoder.kv_block_bytes, storage: stored });
       const total = plan.weights.bytes;
       const { tokenizer: file } = plan.decoder;
       const [tokenizer] = await Promise.all([
@@ -63,18 +75,16 @@ export class GeneratorModel {
       ]);
       const storage = { tier: files.tier, stored: files.stored, files: plan.weights.shards.length + 2 };
       void files.settle(text, [kernels, file, ...plan.weights.shards]);
-      const { source_sha256, compiler } = plan;
-      const identity = [source_sha256, compiler, plan.decoder.activations, device.numeric].join(" ");
-      const cache = new KvCache({ arena: decoder.arena, identity, budget: budget / plan.decoder.kv_block_bytes });
-      return new GeneratorModel({ address, plan, decoder, tokenizer, cache, opening: recorder.stages, storage });
+      return new GeneratorModel({ address, plan, decoder, tokenizer, cache, saved: store && new SavedConversations(store, identity), opening: recorder.stages, storage });
     } catch (error) {
+      store?.close();
       decoder.close();
       throw error;
     }
   }
 
-  private constructor({ address, plan, decoder, tokenizer, cache, opening, storage }: {
-    address: string; plan: Plan; decoder: Decoder; tokenizer: DecoderTokenizer; cache: KvCache; opening: Stage[]; storage: GeneratorStatus["storage"];
+  private constructor({ address, plan, decoder, tokenizer, cache, saved, opening, storage }: {
+    address: string; plan: Plan; decoder: Decoder; tokenizer: DecoderTokenizer; cache: KvCache; saved: SavedConversations | null; opening: Stage[]; storage: GeneratorStatus["storage"];
   }) {
     this.#address = address;
     this.#plan = plan;
@@ -86,6 +96,11 @@ export class GeneratorModel {
     const { template, bos, eos } = plan.decoder!;
     const name = (token: number | null | undefined): string => (token === null || token === undefined ? "" : tokenizer.token(token) ?? "");
     this.#template = new ChatTemplate(template, name(bos), name(eos[0]), PLAN_FILE);
+    this.conversations = new Conversations({
+      cache, saved,
+      language: { segments: (messages) => this.#texts({ messages }), encode: (text) => tokenizer.encode(text) },
+      answer: (segments, request, signal, hear) => this.#answer(segments, request, request.private ? "memory" : "storage", signal, hear),
+    });
   }
 
   get info(): GeneratorInfo {
@@ -95,24 +110,32 @@ export class GeneratorModel {
   }
 
   /** Answers when the text is over, or the call is aborted; the text itself goes through `hear`. */
-  async generate({ prompt, maxTokens, sampling, stop }: GenerateRequest, signal: AbortSignal, hear: (event: GenerationEvent) => void): Promise<GenerationStats> {
+  async generate(request: GenerateRequest, signal: AbortSignal, hear: (event: GenerationEvent) => void): Promise<GenerationStats> {
+    return (await this.#answer(this.#segments(request.prompt), request, "storage", signal, hear)).stats;
+  }
+
+  async #answer(segments: readonly Segment[], { maxTokens, sampling, stop }: Omit<GenerateRequest, "prompt">, keep: Keep, signal: AbortSignal, hear: (event: GenerationEvent) => void): Promise<Answer> {
     const started = performance.now();
-    const segments = this.#segments(prompt);
     const { context, eos } = this.#plan.decoder!;
     const promptTokens = this.#fitting(segments, context - 1);
     this.#running++;
     let lease: Lease | null = null;
     const stats: GenerationStats = { promptTokens, cachedTokens: 0, sources: { memory: 0, storage: 0, shipped: 0 }, ttftMs: 0, tokens: 0, tokensPerSecond: 0, reason: "length" };
+    const answer: Answer = { stats, text: "", tokens: null };
+    const tell = (text: string): void => {
+      answer.text += text;
+      if (text !== "") hear({ text });
+    };
+    const stops = new StopStrings(stop);
     let first = 0;
     try {
-      lease = await this.#cache.acquire(segments, { signal });
+      lease = await this.#cache.acquire(segments, { signal, keep });
       stats.cachedTokens = lease.cached;
       stats.sources = { ...lease.sources };
       hear({ start: startOf(stats) });
       const sampler = new Sampler(sampling);
       sampler.saw(lease.tokens);
       const text = new TextStream(this.#tokenizer);
-      const stops = new StopStrings(stop);
       let logits = (await this.#fill(lease, promptTokens, true, signal))!;
       const most = Math.min(maxTokens, context - promptTokens);
       for (;;) {
@@ -125,8 +148,7 @@ export class GeneratorModel {
           stats.reason = "stop";
           break;
         }
-        const piece = stops.push(text.push(token));
-        if (piece !== "") hear({ text: piece });
+        tell(stops.push(text.push(token)));
         if (stops.stopped) {
           stats.reason = "stop";
           break;
@@ -135,16 +157,17 @@ export class GeneratorModel {
         if (stats.tokens === most) break;
         logits = (await this.#fill(lease, promptTokens + stats.tokens, true, signal))!;
       }
-      const rest = stops.flush();
-      if (rest !== "") hear({ text: rest });
     } catch (error) {
       if (!(error instanceof PywasmError) || error.code !== "aborted") throw error;
       stats.reason = "aborted";
     } finally {
+      if (lease && !stops.stopped) answer.tokens = lease.tokens.slice(promptTokens);
       lease?.release();
       this.#running--;
     }
-    return (this.#last = stats);
+    tell(stops.flush());
+    this.#last = stats;
+    return answer;
   }
 
   /** Of the token that follows the prompt. */
@@ -172,6 +195,12 @@ export class GeneratorModel {
       lease.release();
     }
     return Math.max(0, length - 1 - known);
+  }
+
+  /** Indices of `documents` in the order in which most of them is cached behind `system`. */
+  order(system: readonly TextSegment[], documents: readonly TextSegment[]): number[] {
+    const tokens = (segments: readonly TextSegment[]): Int32Array[] => this.#segments({ segments }).map((segment) => segment.tokens);
+    return orderDocuments(tokens(system), tokens(documents), (prefix) => this.#cache.known(prefix));
   }
 
   /** What the prompt's segments are in tokens. */
@@ -211,10 +240,12 @@ export class GeneratorModel {
 
   /** Removes what this browser stores of the model and its KV. */
   async clear(): Promise<void> {
+    this.conversations.clear();
     await Promise.all([this.#cache.clear(), removeStore(this.#address)]);
   }
 
   close(): void {
+    this.#cache.close();
     this.#decoder.close();
   }
 
@@ -266,6 +297,15 @@ export class GeneratorModel {
     if (length > most) throw new PywasmError("argument", `the prompt has ${length} tokens, ${this.#plan.name} reads at most ${most}: leave out some of it`, { expected: `at most ${most} tokens` });
     return length;
   }
+}
+
+/** Most bytes of KV that are stored, and the share of what the browser gives this origin. */
+const MOST_STORED = 1 << 30;
+const STORED_SHARE = 0.2;
+
+async function storageBudget(): Promise<number> {
+  const { quota = MOST_STORED / STORED_SHARE } = (await navigator.storage?.estimate?.().catch(() => undefined)) ?? {};
+  return Math.min(MOST_STORED, quota * STORED_SHARE);
 }
 
 function startOf({ promptTokens, cachedTokens, sources }: GenerationStats): GenerationStart {

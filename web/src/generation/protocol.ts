@@ -1,7 +1,7 @@
 /** What the page's side of a generator and its worker say to each other (calls as in inference/service.ts). */
 import type { Found } from "../inference/find.ts";
 import type { Sampling } from "./sampler.ts";
-import type { GenerationStart, GeneratorOptions, Prompt } from "./types.ts";
+import type { GenerationStart, GeneratorOptions, Message, Prompt } from "./types.ts";
 
 export interface OpenRequest extends Found {
   options: Pick<GeneratorOptions, "threads" | "memory" | "storage" | "marks">;
@@ -14,7 +14,16 @@ export interface GenerateRequest {
   stop: readonly string[];
 }
 
+export interface SendRequest extends Omit<GenerateRequest, "prompt"> {
+  /** Of the conversation. */
+  id: string;
+  private: boolean;
+  /** All of it, the new one last. */
+  messages: readonly Message[];
+}
+
 /** Of a generation. */
 export type GenerationEvent = { start: GenerationStart } | { text: string };
 
-export type Method = "open" | "generate" | "logits" | "prefetch" | "tokenize" | "status" | "timings" | "clear" | "remove";
+export type Method = "open" | "generate" | "logits" | "prefetch" | "tokenize" | "status" | "timings" | "clear" | "remove" | "order"
+  | "conversation" | "send" | "forget" | "conversations";

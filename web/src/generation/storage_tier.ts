@@ -59,7 +59,7 @@ export class StorageTier {
   async #open(): Promise<void> {
     const damaged = await this.#refresh().catch(() => []);
     this.#budget = await this.#options.budget;
-    if (damaged.length > 0) void this.#remove(damaged);
+    if (damaged.length > 0) void this.#removeDamaged(damaged);
   }
 
   /** Learns what is stored now, by other tabs too; answers what is no record of this model. */
@@ -89,7 +89,7 @@ export class StorageTier {
   }
 
   /** Removes damaged files, unless they turn out to have been half-written by another tab. */
-  async #remove(names: readonly string[]): Promise<void> {
+  async #removeDamaged(names: readonly string[]): Promise<void> {
     const release = await holdLock(this.#options.store.lock);
     try {
       for (const name of names) if (!(await this.#learn(name))) await this.#options.store.remove(name);
@@ -166,7 +166,7 @@ export class StorageTier {
         const whole = record && file && (await this.#read(file, record, missing, loaded));
         throwIfAborted(signal);
         if (whole) continue;
-        if (record) void this.#discard(record);
+        if (record) void this.remove(record);
         return node;
       }
       rates.storage.learn(loaded.size * this.#form.blockBytes, performance.now() - began);
@@ -212,7 +212,8 @@ export class StorageTier {
     }
   }
 
-  async #discard(record: StoredRecord): Promise<void> {
+  /** Removes a record that is damaged, or not wanted any more. */
+  async remove(record: StoredRecord): Promise<void> {
     this.#forget(record);
     await this.#options.store.remove(record.name).catch(() => undefined);
   }

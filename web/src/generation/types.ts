@@ -89,6 +89,21 @@ export interface GenerationStats extends GenerationStart {
   reason: "stop" | "length" | "aborted";
 }
 
+export interface GenerationEnd {
+  stats: GenerationStats;
+  /** All of the text. */
+  answer: string;
+}
+
+export interface ConversationOptions {
+  /** What the model is told before anything is said. */
+  system?: string;
+  /** Of a conversation to go on with; a new one gets one. */
+  id?: string;
+  /** Nothing of it is stored; it ends with the page. Default false. */
+  private?: boolean;
+}
+
 export interface GeneratorInfo {
   name: string;
   licence: string;
@@ -121,12 +136,16 @@ export interface GeneratorStatus {
   last: GenerationStats | null;
 }
 
-/** Of cache.ts. */
+/** The KV cache. */
 export interface KvStatus {
-  /** In use, of `budget`. */
+  /** In use in memory, of `budget`. */
   blocks: number;
   budget: number;
   bytes: number;
+  /** Of the tree of all that is known, in memory or stored. */
   nodes: number;
+  /** Prompts that are running. */
   leases: number;
+  /** `bytes` of at most `budget`; `full`: the browser gives no more. null where nothing is stored. */
+  storage: { tier: "opfs" | "indexeddb"; bytes: number; budget: number; records: number; full: boolean } | null;
 }
