@@ -18,11 +18,11 @@ _AT_TOP = {_PAGE, "sw.js"}  # the page, and the service worker, whose scope is i
 _OURS = b"pywasm/demo/demo.js"  # what only a page of ours loads
 # Where one file of the bundle names another that it loads.
 _LOADED = re.compile(
-    rb"(?<=/)(worker\.js|engine\.wasm|encoder\.js|encoder-worker\.js|tuning\.js|tuner-worker\.js)"
-    rb"(?=[\"'`])"
+    rb"(?<=/)(worker\.js|engine\.wasm|encoder\.js|encoder-worker\.js|tuning\.js|tuner-worker\.js"
+    rb"|generator\.js|generator-worker\.js)(?=[\"'`])"
 )
 _ENCODER_HINT = re.compile(r"\s*<link [^>]*pywasm/encoder[^>]*>")
-_LOADERS = {_PAGE, "pywasm.js", "encoder.js", "tuning.js"}
+_LOADERS = {_PAGE, "pywasm.js", "encoder.js", "tuning.js", "generator.js"}
 
 
 def copy_bundle(

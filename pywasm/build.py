@@ -24,6 +24,7 @@ from pywasm.encoder import Encoder, EncoderFiles, find_encoder, open_files
 from pywasm.engine_instance import ENGINE_WASM
 from pywasm.errors import UserError
 from pywasm.index_build import BuiltIndex, GivenGraph, IndexInput
+from pywasm.kv_site import DEFAULT_MB, KvChoice
 from pywasm.manifest import CompiledEncoder, EncoderInfo, LicenceInfo, Manifest, Suggestion
 from pywasm.models import DEFAULT
 from pywasm.plan import Dtype, Kind, Metric
@@ -31,7 +32,9 @@ from pywasm.planner import PlanRequest, plan_and_build
 from pywasm.progress import Reporter
 from pywasm.python_docs import SUGGESTIONS
 from pywasm.shards import kept_shards, page_stream, previous_manifest, switch, write_shards
+from pywasm.site_answers import SiteAnswers, make_site_answers, remove_answers
 from pywasm.site_encoder import EncoderWeights, SiteEncoder, make_site_encoder, remove_encoder
+from pywasm.site_generator import NONE
 from pywasm.site_tuner import check_address, remove_tuner, write_tuner
 from pywasm.sources import SourceOptions, open_source, watched_paths
 from pywasm.sources_hnswlib import HnswlibSource
@@ -54,6 +57,9 @@ class BuildOptions:
     encoder_weights: EncoderWeights = "auto"
     tune: bool = True
     pyodide_url: str = ""
+    generator: str = NONE
+    kv: KvChoice | None = None
+    kv_mb: int = DEFAULT_MB
     chunk_tokens: int | None = None
     chunk_overlap: int | None = None
     keyword: bool = True
@@ -151,7 +157,12 @@ def _build(
         ),
         reporter,
     )
-    manifest = _write(options, source, encoder, compiled, corpus, built, notes, reporter)
+    suggestions = _suggestions(options, encoder, corpus)
+    answers = make_site_answers(
+        options.generator, options.kv, options.kv_mb, corpus, suggestions, notes, reporter
+    )
+    parts = _Parts(source, encoder, compiled, answers, suggestions, corpus, built)
+    manifest = _write(options, parts, notes, reporter)
     in_site = manifest.encoder.compiled if manifest.encoder else None
     tuner = in_site.tuner if in_site else None
     return {
@@ -171,6 +182,9 @@ def _build(
         "resident_bytes": manifest.memory["resident_bytes"],
         "encoder": in_site.model_dump(exclude={"files", "tuner"}) if in_site else None,
         "tuner_bytes": sum(file.bytes for file in tuner.files) if tuner else 0,
+        "answers": manifest.answers.model_dump(exclude={"files", "prompt"})
+        if manifest.answers
+        else None,
         "trials": built.trials,
     }
 
@@ -215,18 +229,22 @@ def _check(corpus: Corpus, options: BuildOptions, notes: Notes) -> None:
             raise UserError(f"{options.source}: no good vector in it")
 
 
-def _write(
-    options: BuildOptions,
-    source: Source,
-    encoder: Encoder | None,
-    compiled: SiteEncoder | None,
-    corpus: Corpus,
-    built: BuiltIndex,
-    notes: Notes,
-    reporter: Reporter,
-) -> Manifest:
-    site = options.site
-    title = options.title or source.title
+@dataclass(frozen=True)
+class _Parts:
+    """All that goes into a site."""
+
+    source: Source
+    encoder: Encoder | None
+    compiled: SiteEncoder | None
+    answers: SiteAnswers | None
+    suggestions: list[Suggestion]
+    corpus: Corpus
+    built: BuiltIndex
+
+
+def _write(options: BuildOptions, parts: _Parts, notes: Notes, reporter: Reporter) -> Manifest:
+    site, corpus, built, compiled = options.site, parts.corpus, parts.built, parts.compiled
+    title = options.title or parts.source.title
     previous = previous_manifest(site)
     total = sum(file.stat().st_size for file in built.sections.values())
     with reporter.stage("writing shards", total // PAGE_BYTES) as stage:
@@ -240,6 +258,7 @@ def _write(
     if compiled is not None and options.tune and (options.bundle or options.pyodide_url):
         tuner = write_tuner(site, options.pyodide_url)
     in_site = compiled.write(site, tuner) if compiled else None
+    answers = parts.answers.write(site, reporter) if parts.answers else None
     identity = hashlib.sha256(built.head)
     for shard in shards:
         identity.update(bytes.fromhex(shard.sha256))
@@ -257,9 +276,10 @@ def _write(
         code_bits=built.plan.code_bits,
         clusters=built.plan.clusters,
         columns=[column.info for column in corpus.columns],
-        encoder=_encoder_info(encoder, in_site),
-        licences=_licences(source, encoder),
-        suggestions=_suggestions(options, encoder, corpus),
+        encoder=_encoder_info(parts.encoder, in_site),
+        answers=answers,
+        licences=_licences(parts),
+        suggestions=parts.suggestions,
         page_bytes=PAGE_BYTES,
         pages_per_shard=PAGES_PER_SHARD,
         shards=shards,
@@ -274,6 +294,7 @@ def _write(
         remove_encoder(site)
     if tuner is None:
         remove_tuner(site)
+    remove_answers(site, answers)
     return manifest
 
 
@@ -295,13 +316,18 @@ def _encoder_info(encoder: Encoder | None, compiled: CompiledEncoder | None) -> 
     )
 
 
-def _licences(source: Source, encoder: Encoder | None) -> list[LicenceInfo]:
-    licences = [LicenceInfo(of=of, name=name, url=url) for of, name, url in source.licences]
+def _licences(parts: _Parts) -> list[LicenceInfo]:
+    encoder = parts.encoder
+    licences = [LicenceInfo(of=of, name=name, url=url) for of, name, url in parts.source.licences]
     if encoder is not None and encoder.config.licence:
         licences.append(
             LicenceInfo(
                 of=f"encoder {encoder.name}", name=encoder.config.licence, url=encoder.config.url
             )
+        )
+    if parts.answers is not None and (plan := parts.answers.generator.plan).licence:
+        licences.append(
+            LicenceInfo(of=f"language model {plan.name}", name=plan.licence, url=plan.url)
         )
     return licences
 

@@ -36,6 +36,9 @@ def print_result(result: dict[str, object], console: Console) -> None:
     encoder = result["encoder"]
     if isinstance(encoder, dict):
         table.add_row("encoder", _encoder_row(encoder, result["tuner_bytes"]))
+    answers = result["answers"]
+    if isinstance(answers, dict):
+        table.add_row("answers", _answers_row(answers))
     table.add_row("time", f"{result['seconds']} s")
     console.print(table)
     console.print(f"[dim]preview it:[/dim]  pywasm serve {result['site']}")
@@ -48,6 +51,14 @@ def _encoder_row(encoder: dict[str, object], tuner_bytes: object) -> str:
         row += f"; nDCG@10 {ndcg:.3f}, {full:.3f} in f32 ({max(0.0, 1 - ndcg / full):.1%} lost)"
     if tuner_bytes:
         row += f"; tuner, fetched when idle, {_megabytes(tuner_bytes)}"
+    return row
+
+
+def _answers_row(answers: dict[str, object]) -> str:
+    row = f"by {answers['name']}, {_megabytes(answers['visit_bytes'])} for the first question"
+    kv = answers["kv"]
+    if isinstance(kv, dict):
+        row += f"; KV of {kv['chunks']:,} passages, {_megabytes(kv['bytes'])}, fetched by range"
     return row
 
 

@@ -64,6 +64,12 @@ class EncoderWeightsOption(StrEnum):
     none = "none"
 
 
+class KvOption(StrEnum):
+    none = "none"
+    hot = "hot"
+    all = "all"
+
+
 class Duplicate(StrEnum):
     error = "error"
     first = "first"
@@ -82,16 +88,18 @@ a row a document; a .npy, .npz or .parquet of vectors; or an hnswlib index.
   pywasm build posts.jsonl -o site --text-column body --url-column link
   pywasm build vectors.npy -o site --documents texts.jsonl
   pywasm build ./docs -o site --encoder BAAI/bge-small-en-v1.5
+  pywasm build ./docs -o site --generator smollm2    answers questions, too
   pywasm build ./docs -o site --watch                build again on every change
 
 Only passages that changed since the last build are embedded again; a build that was stopped goes
 on where it was. The same input gives the same bytes.
 """
-_SOURCE, _TABLE, _TEXT, _LAYOUT, _OUTPUT = (
+_SOURCE, _TABLE, _TEXT, _LAYOUT, _ANSWERS, _OUTPUT = (
     "Choosing documents",
     "Columns of a table",
     "Text and encoder",
     "Index",
+    "Answers",
     "Output",
 )
 
@@ -204,6 +212,26 @@ def build(
         str,
         typer.Option(help="Pyodide's files elsewhere (a CDN).", rich_help_panel=_OUTPUT),
     ] = "",
+    generator: Annotated[
+        str,
+        typer.Option(
+            help="Answers questions: 'smollm2', a .gguf file, a Hugging Face directory, or what "
+            "[bold]pywasm compile[/bold] made of one.",
+            rich_help_panel=_ANSWERS,
+        ),
+    ] = "none",
+    kv: Annotated[
+        KvOption | None,
+        typer.Option(
+            help="Passages whose KV is computed now and shipped; default: hot, where it loses "
+            "little.",
+            show_default=False,
+            rich_help_panel=_ANSWERS,
+        ),
+    ] = None,
+    kv_mb: Annotated[
+        int, typer.Option(min=1, help="Most megabytes of it for hot.", rich_help_panel=_ANSWERS)
+    ] = 32,
     threads: Annotated[
         int, typer.Option(help="For embedding; 0: all cores.", rich_help_panel=_OUTPUT)
     ] = 0,
@@ -239,6 +267,9 @@ def build(
         encoder_weights=encoder_weights.value,
         tune=tune,
         pyodide_url=pyodide_url,
+        generator=generator,
+        kv=kv.value if kv else None,
+        kv_mb=kv_mb,
         chunk_tokens=chunk_tokens,
         chunk_overlap=chunk_overlap,
         keyword=keyword,

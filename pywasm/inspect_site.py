@@ -5,7 +5,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from pywasm.manifest import EncoderInfo, read_manifest
+from pywasm.manifest import Answers, EncoderInfo, read_manifest
 
 _SECTIONS = {
     "lexicon": "words and postings",
@@ -46,6 +46,36 @@ def _typed(encoder: EncoderInfo) -> str:
     return text
 
 
+def _answered(answers: Answers) -> list[tuple[str, str]]:
+    """Rows of the table."""
+    rows = [
+        (
+            "answers",
+            f"by {answers.name}, {answers.visit_bytes / 1e6:,.1f} MB, "
+            f"{answers.context:,} tokens of context",
+        )
+    ]
+    for loss in answers.losses:
+        bits = f" in {loss.bits} bits" if loss.bits != 16 else ""
+        rows.append(
+            (
+                f"{loss.mode} KV{bits}",
+                f"KL {loss.kl_one:.4f} on one document, {loss.kl_two:.4f} on two; next token "
+                f"equal {loss.same_one:.0%}, {loss.same_two:.0%}"
+                + ("" if loss.allowed else "; too much, not used"),
+            )
+        )
+    if answers.kv is not None:
+        rows.append(
+            (
+                "KV shipped",
+                f"of {answers.kv.chunks:,} passages, {answers.kv.tokens:,} tokens, "
+                f"{answers.kv.bytes / 1e6:,.1f} MB, fetched by range",
+            )
+        )
+    return rows
+
+
 def print_description(found: dict[str, object], console: Console) -> None:
     """As tables."""
     manifest = read_manifest(Path(str(found["site"])))
@@ -79,6 +109,9 @@ def print_description(found: dict[str, object], console: Console) -> None:
             size = sum(file.bytes for file in tuner.files) / 1e6
             elsewhere = f", Pyodide from {tuner.pyodide}" if tuner.pyodide else ""
             table.add_row("tuner", f"{size:,.1f} MB{elsewhere}")
+    if manifest.answers is not None:
+        for name, value in _answered(manifest.answers):
+            table.add_row(name, value)
     for column in manifest.columns:
         values = (
             f"{len(column.values or []):,} values"

@@ -36,6 +36,7 @@ _TYPES = {
     ".svg": "image/svg+xml",
     ".webmanifest": "application/manifest+json",
     ".bin": "application/octet-stream",
+    ".idx": "application/octet-stream",
     ".whl": "application/zip",
     ".zip": "application/zip",
 }
@@ -56,7 +57,7 @@ _HEADERS = {
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 _VERSION = re.compile(r"[0-9a-f]{16,64}")
 _FOR_EVER = "public, max-age=31536000, immutable"
-_HASHED = re.compile(r"^data/.*\.bin$|[.-][0-9a-f]{8,}\.\w+$")
+_HASHED = re.compile(r"^(data|kv)/.*\.(bin|idx)$|[.-][0-9a-f]{8,}\.\w+$")
 
 
 def create_app(site: Path) -> Starlette:

@@ -160,10 +160,15 @@ def compiled_encoder(files: EncoderFiles, dtype: Literal["f32", "int8"]) -> Comp
 def _fingerprint(files: EncoderFiles) -> str:
     """Of what a plan depends on beside the model's own files: the compiler, the configuration."""
     digest = hashlib.sha256(repr((files.name, files.model.name, files.config)).encode())
-    for root in (Path(compiler.__file__).parent, Path(pywasm_jit.__file__).parent):
-        for file in sorted(root.rglob("*.py")):
-            digest.update(file.read_bytes())
+    for source in compiler_sources():
+        digest.update(source.read_bytes())
     return digest.hexdigest()[:16]
+
+
+def compiler_sources() -> list[Path]:
+    """The files that decide what a model is compiled to."""
+    roots = (Path(compiler.__file__).parent, Path(pywasm_jit.__file__).parent)
+    return [file for root in roots for file in sorted(root.rglob("*.py"))]
 
 
 def _check(

@@ -13,6 +13,7 @@ from pywasm.brute_force import exact_neighbours, recall
 from pywasm.documents import F32
 from pywasm.engine import Engine, EngineError, PageSource
 from pywasm.errors import UserError
+from pywasm.kv_shards import check_kv
 from pywasm.manifest import Manifest, read_manifest
 from pywasm.page_files import shard_pages
 from pywasm.plan import SEED
@@ -36,6 +37,8 @@ def verify_site(site: Path, queries: int, reporter: Reporter) -> dict[str, objec
                 raise
             return _result(site, [str(error)], 0, None)
         problems = _check_assets(site, manifest)
+        if manifest.answers and manifest.answers.kv:
+            problems += check_kv(site, manifest.answers.kv)
         with reporter.stage("checking shards", len(manifest.shards)) as stage:
             damaged = _check_shards(site, manifest, stage)
         engine = None
@@ -80,6 +83,7 @@ def _check_assets(site: Path, manifest: Manifest) -> list[str]:
     compiled = manifest.encoder.compiled if manifest.encoder else None
     files = [*manifest.assets, *(compiled.files if compiled else [])]
     files += compiled.tuner.files if compiled and compiled.tuner else []
+    files += manifest.answers.files if manifest.answers else []
     for asset in files:
         file = site / asset.file
         if not file.is_file():
