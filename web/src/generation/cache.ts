@@ -39,12 +39,17 @@ export interface AcquireOptions {
   keep?: Keep;
 }
 
+/** Nodes that are remembered after they went, so that what comes back is known to be popular. */
+const MOST_GONE = 1024;
+
 export class KvCache {
   readonly #blocks: Blocks;
   readonly #tree = new Tree();
   readonly #policy: Policy;
   readonly #rates = new Rates();
   readonly #leases = new Set<Lease>();
+  /** Those of them that were evicted, the first first; some came back since. */
+  readonly #gone = new Set<TreeNode>();
   readonly #host: LeaseHost;
   readonly #storage: StorageTier | null;
 
@@ -156,12 +161,17 @@ export class KvCache {
     this.#policy.evicted(node.memory);
     for (const block of node.blocks!) this.#blocks.release(block);
     node.blocks = null;
-    this.#tree.prune(node);
+    this.#gone.delete(node);
+    this.#gone.add(node);
+    if (this.#gone.size <= MOST_GONE) return;
+    const [oldest] = this.#gone;
+    this.#gone.delete(oldest!);
+    this.#tree.prune(oldest!);
   }
 
   status() {
     let nodes = 0;
-    for (const _ of this.#tree.nodes()) nodes++;
+    for (const { blocks, record } of this.#tree.nodes()) if (blocks || record) nodes++;
     const { used, budget, arena } = this.#blocks;
     return { blocks: used, budget, bytes: used * arena.blockBytes, nodes, leases: this.#leases.size, storage: this.#storage?.status() ?? null };
   }
@@ -201,6 +211,7 @@ export class KvCache {
       for (const block of node.blocks ?? []) this.#blocks.release(block);
       node.blocks = null;
     }
+    this.#gone.clear();
     this.#tree.clear();
   }
 }
