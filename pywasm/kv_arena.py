@@ -70,18 +70,21 @@ class Sequence:
             values[block, :, :, place] = kv.values[:, :, offset]
 
     def turned(self, kv: Kv, start: int) -> Kv:
-        """Keys as they come out of the model to what they are at positions `start` and on."""
+        """Keys as they come out of the model to what they are at positions `start` and on, f16."""
         places = slice(start, start + kv.tokens)
-        return _turn(kv, self._cos[places].T, self._sin[places].T)
+        keys = _turn(kv, self._cos[places].T, self._sin[places].T)
+        return Kv(keys.astype(np.float16), kv.values.astype(np.float16))
 
     def unturned(self, kv: Kv, start: int) -> Kv:
-        """The inverse."""
+        """The inverse, f32."""
         places = slice(start, start + kv.tokens)
-        return _turn(kv, self._cos[places].T, -self._sin[places].T)
+        keys = _turn(kv, self._cos[places].T, -self._sin[places].T)
+        return Kv(keys, kv.values)
 
     def moved(self, kv: Kv, by: int) -> Kv:
-        """Keys turned on by `by` positions, forward."""
-        return _turn(kv, self._cos[by][:, None], self._sin[by][:, None])
+        """Keys turned on by `by` positions, forward, f16."""
+        keys = _turn(kv, self._cos[by][:, None], self._sin[by][:, None])
+        return Kv(keys.astype(np.float16), kv.values)
 
     def _blocks(self, start: int, end: int) -> tuple[F16, F16]:
         """Views f16[blocks, layers, heads, head_dim, 32] and f16[blocks, layers, heads, 32,
@@ -98,8 +101,7 @@ class Sequence:
         )
 
 
-def _turn(kv: Kv, cos: F32, sin: F32) -> Kv:
-    """Pairs are channels i and i + head_dim / 2. Keys are rounded to f16 once."""
+def _turn(kv: Kv, cos: F32, sin: F32) -> F32:
+    """Keys, turned. Pairs are channels i and i + head_dim / 2."""
     first, second = np.split(kv.keys.astype(np.float32), 2, axis=2)
-    keys = np.concatenate((first * cos - second * sin, second * cos + first * sin), axis=2)
-    return Kv(keys.astype(np.float16), kv.values)
+    return np.concatenate((first * cos - second * sin, second * cos + first * sin), axis=2)

@@ -15,8 +15,8 @@ import numpy as np
 from pywasm.cache_dir import cache_dir
 from pywasm.kv_arena import I32, Sequence
 from pywasm.kv_loss import compressed, divergence
-from pywasm.kv_record import F32, pack, record_bytes
-from pywasm.kv_shards import Bits, KvRecord, kv_key, record_check
+from pywasm.kv_record import F32, Bits, pack, record_bytes
+from pywasm.kv_shards import KvRecord, kv_key, record_check
 from pywasm.shards import replace_file
 
 # Most KL divergence, nats, at an answer's first token; a chunk that loses more takes more bits.

@@ -18,8 +18,7 @@ import numpy.typing as npt
 
 from pywasm.answer_prompt import PromptTokens
 from pywasm.kv_arena import I32, Sequence
-from pywasm.kv_record import F32, Kv, pack, unpack
-from pywasm.kv_shards import Bits
+from pywasm.kv_record import F32, Bits, Kv, pack, unpack
 from pywasm.manifest import ModeLoss
 
 Mode = Literal["exact", "shipped", "linked"]
@@ -87,10 +86,10 @@ def questions(
 
 @dataclass(frozen=True)
 class Way:
-    """A mode, and the bits of a number in the KV it takes from elsewhere."""
+    """A mode, and the bits of a number in the KV it takes from elsewhere; 16: as the arena's."""
 
     mode: Mode
-    bits: Bits
+    bits: Bits | Literal[16]
 
 
 # Every mode that a browser has.
@@ -161,7 +160,7 @@ class LossMeter:
                 self._sequence.prefill(document[:RECOMPUTED], at)
             elif number:  # behind a first document that was not computed here
                 self._sequence.prefill(document, at)
-            elif way.mode == "shipped":
+            elif way.bits != 16:
                 self._sequence.write(at, compressed(self._sequence, part, at, way.bits))
             else:
                 self._sequence.write(at, part)
@@ -183,8 +182,6 @@ class LossMeter:
 
 def compressed(sequence: Sequence, kv: Kv, start: int, bits: Bits) -> Kv:
     """What is left of `kv`, at positions `start` and on, once it has been a record."""
-    if bits == 16:
-        return unpack(pack(kv, 16), sequence.shape, kv.tokens, 16)
     data = pack(sequence.unturned(kv, start), bits)
     return sequence.turned(unpack(data, sequence.shape, kv.tokens, bits), start)
 

@@ -1,23 +1,25 @@
 """The KV of a stretch of tokens as one record: what a site ships and a browser stores.
 
-Layer after layer, in each keys, then values, in each head after head. `docs/kv-cache.md`,
-"Records", has the bytes. In 4 and 8 bits a number is `low + scale * code`, scale and low f16:
-keys per channel, over all tokens, with RoPE taken off (channels of keys have outliers, which
-rotation would spread over their pairs: KVQuant, arXiv 2401.18079); values per token (KIVI, arXiv
-2402.02750). In 16 bits numbers are what the arena holds, keys after RoPE.
+The bytes are those of the kernels kv_pack and kv_unpack (`pywasm_jit.kernels.kv_records`, which
+says where each buffer of a record lies); this is the same in numpy, for what is computed at build
+time. A number is `low + scale * code`: keys per channel over all tokens, with RoPE taken off
+(channels of keys have outliers, which rotation would spread: KVQuant, arXiv 2401.18079); values per
+token (KIVI, arXiv 2402.02750).
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from pywasm.errors import UserError
-from pywasm.kv_shards import Bits
+from pywasm_jit.kernels.kv_records import layout
 
 F16 = npt.NDArray[np.float16]
 F32 = npt.NDArray[np.float32]
 U8 = npt.NDArray[np.uint8]
+Bits = Literal[4, 8]
 
 
 @dataclass(frozen=True)
@@ -28,14 +30,20 @@ class KvShape:
     heads: int
     head_dim: int
 
+    def places(self, tokens: int, bits: Bits) -> dict[str, tuple[int, int]]:
+        """(offset, bytes) of each buffer of a record, and of its "end"."""
+        return layout(
+            tokens, kv_heads=self.heads, head_dim=self.head_dim, layers=self.layers, bits=bits
+        )
+
 
 @dataclass(frozen=True)
 class Kv:
-    """Of a stretch of tokens: keys f16[layers, heads, head_dim, tokens], values f16[layers, heads,
-    tokens, head_dim]."""
+    """Of a stretch of tokens: keys [layers, heads, head_dim, tokens], values [layers, heads,
+    tokens, head_dim], as the arena has them f16, keys with RoPE taken off f32."""
 
-    keys: F16
-    values: F16
+    keys: F16 | F32
+    values: F16 | F32
 
     @property
     def tokens(self) -> int:
@@ -44,64 +52,72 @@ class Kv:
 
 def record_bytes(shape: KvShape, tokens: int, bits: Bits) -> int:
     """Length of a record."""
-    width = shape.head_dim
-    if bits == 16:
-        return shape.layers * shape.heads * tokens * width * 4
-    row = -(-tokens * bits // 8)  # a channel's tokens fill whole bytes
-    head = width * (4 + row) + tokens * (4 + width * bits // 8)
-    return shape.layers * shape.heads * head
+    return shape.places(tokens, bits)["end"][0]
 
 
 def pack(kv: Kv, bits: Bits) -> bytes:
-    """The record of `kv`; in 4 and 8 bits its keys must have RoPE taken off."""
-    parts: list[bytes] = []
-    for keys, values in zip(kv.keys, kv.values, strict=True):
-        for side in (keys, values):
-            for head in side:
-                parts.append(head.astype("<f2").tobytes() if bits == 16 else _quantise(head, bits))
-    return b"".join(parts)
+    """The record of `kv`, its keys with RoPE taken off."""
+    layers, heads, head_dim, tokens = kv.keys.shape
+    shape = KvShape(layers, heads, head_dim)
+    keys, key_scale, key_low = _quantised(kv.keys.astype(np.float32), bits)
+    values, value_scale, value_low = _quantised(kv.values.astype(np.float32), bits)
+    parts: dict[str, U8 | F16] = {
+        "keys": _codes(np.ascontiguousarray(np.swapaxes(keys, 2, 3)), bits),
+        "values": _codes(values, bits),
+        "key_scale": key_scale,
+        "key_low": key_low,
+        "value_scale": value_scale,
+        "value_low": value_low,
+    }
+    record = bytearray(record_bytes(shape, tokens, bits))
+    for name, (offset, size) in shape.places(tokens, bits).items():
+        if name != "end":
+            record[offset : offset + size] = parts[name].tobytes()
+    return bytes(record)
 
 
 def unpack(data: bytes, shape: KvShape, tokens: int, bits: Bits) -> Kv:
-    """The inverse, numbers rounded to f16. Raises UserError for a record of another length."""
+    """The inverse, in f32. Raises UserError for a record of another length."""
     expected = record_bytes(shape, tokens, bits)
     if len(data) != expected:
         raise UserError(f"a record of KV of {len(data):,} bytes, expected {expected:,}")
-    keys = np.empty((shape.layers, shape.heads, shape.head_dim, tokens), np.float16)
-    values = np.empty((shape.layers, shape.heads, tokens, shape.head_dim), np.float16)
-    at = 0
-    for layer in range(shape.layers):
-        for side in (keys[layer], values[layer]):
-            for head in side:
-                at += _read(data, at, head, bits)
-    return Kv(keys, values)
+    part = {
+        name: np.frombuffer(data, np.uint8, size, offset)
+        for name, (offset, size) in shape.places(tokens, bits).items()
+    }
+    rows = (shape.layers, shape.heads, tokens)
+    keys = _elements(part["keys"].reshape(*rows, -1), bits)
+    values = _elements(part["values"].reshape(*rows, -1), bits)
+    channels = (shape.layers, shape.heads, 1, shape.head_dim)
+    keys = _f32(part["key_low"], channels) + _f32(part["key_scale"], channels) * keys
+    values = _f32(part["value_low"], (*rows, 1)) + _f32(part["value_scale"], (*rows, 1)) * values
+    return Kv(np.swapaxes(keys, 2, 3), values)
 
 
-def _quantise(rows: F16, bits: Bits) -> bytes:
-    """scale f16[rows], low f16[rows], codes; a range of its own for each row."""
-    numbers = rows.astype(np.float32)
+def _quantised(numbers: F32, bits: Bits) -> tuple[U8, F16, F16]:
+    """(codes, scale, low); a range for each row of the last axis."""
     levels = (1 << bits) - 1
-    low = numbers.min(axis=1).astype(np.float16)
-    scale = ((numbers.max(axis=1) - low.astype(np.float32)) / levels).astype(np.float16)
-    step = scale.astype(np.float32)[:, None]
-    steps = (numbers - low.astype(np.float32)[:, None]) / np.where(step > 0, step, 1)
-    codes = np.clip(np.rint(steps), 0, levels).astype(np.uint8)
-    if bits == 4:
-        codes = np.pad(codes, ((0, 0), (0, codes.shape[1] % 2)))
-        codes = codes[:, 0::2] | codes[:, 1::2] << 4
-    return b"".join((scale.astype("<f2").tobytes(), low.astype("<f2").tobytes(), codes.tobytes()))
+    low = numbers.min(axis=-1).astype("<f2")
+    reach = numbers.max(axis=-1) - low.astype(np.float32)
+    scale = (reach * np.float32(1 / levels)).astype("<f2")
+    step = scale.astype(np.float32)[..., None]
+    inverse = np.where(step > 0, 1 / np.where(step > 0, step, 1), 0)
+    codes = np.rint((numbers - low.astype(np.float32)[..., None]) * inverse)
+    return np.clip(codes, 0, levels).astype(np.uint8), scale, low
 
 
-def _read(data: bytes, at: int, rows: F16, bits: Bits) -> int:
-    """Fills `rows`; the bytes it took."""
-    count, width = map(int, rows.shape)
-    if bits == 16:
-        rows[:] = np.frombuffer(data, "<f2", count * width, at).reshape(rows.shape)
-        return count * width * 2
-    scale, low = np.frombuffer(data, "<f2", 2 * count, at).reshape(2, count, 1).astype(np.float32)
-    stride = -(-width * bits // 8)
-    codes: U8 = np.frombuffer(data, np.uint8, count * stride, at + 4 * count).reshape(count, stride)
-    if bits == 4:
-        codes = np.stack((codes & 15, codes >> 4), axis=2).reshape(count, 2 * stride)[:, :width]
-    rows[:] = low + scale * codes
-    return 4 * count + count * stride
+def _codes(elements: U8, bits: Bits) -> U8:
+    """Bytes of the last axis: with 4 bits, element i low, i + half of them high."""
+    if bits == 8:
+        return elements
+    first, second = np.split(elements, 2, axis=-1)
+    return np.asarray(first | second << 4, np.uint8)
+
+
+def _elements(codes: U8, bits: Bits) -> F32:
+    both = codes if bits == 8 else np.concatenate((codes & 15, codes >> 4), axis=-1)
+    return both.astype(np.float32)
+
+
+def _f32(data: U8, shape: tuple[int, ...]) -> F32:
+    return data.view("<f2").astype(np.float32).reshape(shape)

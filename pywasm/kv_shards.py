@@ -11,12 +11,12 @@ import struct
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from pywasm.errors import UserError
+from pywasm.kv_record import Bits
 from pywasm.manifest import FileInfo, ShippedKv
 from pywasm.shards import replace_file
 
@@ -24,7 +24,6 @@ FOLDER = "kv"
 SHARD_BYTES = 16 << 20
 KEY_BYTES = 16
 MOST_TOKENS = 0xFFFF
-Bits = Literal[4, 8, 16]
 _MAGIC = b"PWKV"
 _VERSION = 1
 _HEAD = struct.Struct("<4sIII")  # magic, version, tokens of the system segment, entries

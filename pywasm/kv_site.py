@@ -18,8 +18,8 @@ from pywasm.kv_arena import I32, Sequence
 from pywasm.kv_choice import choose, expected_use
 from pywasm.kv_compute import Chunk, KvComputer
 from pywasm.kv_loss import LARGEST_KL, LossMeter, Passage, cloze, questions
-from pywasm.kv_record import record_bytes
-from pywasm.kv_shards import Bits, KvRecord, write_kv
+from pywasm.kv_record import Bits, record_bytes
+from pywasm.kv_shards import KvRecord, write_kv
 from pywasm.manifest import ModeLoss, ShippedKv
 from pywasm.plan import SEED
 from pywasm.progress import Reporter
@@ -28,6 +28,7 @@ from pywasm.site_generator import SiteGenerator
 
 KvChoice = Literal["none", "hot", "all"]
 DEFAULT_MB = 32
+_BITS: tuple[Bits, ...] = (4, 8)
 _QUESTIONS = 4  # of each kind
 _CANDIDATES = 64  # chunks in which they are looked for
 _PROBE = "What does this document say?"
@@ -77,8 +78,8 @@ def make_site_kv(
     system = tokens.system()
     documents = _Documents(corpus, tokens)
     losses = _losses(generator, sequence, system, tokens, documents, reporter)
-    allowed = tuple(loss.bits for loss in losses if loss.mode == "shipped" and loss.allowed)
-    bits: tuple[Bits, ...] = tuple(sorted(allowed))
+    allowed = {loss.bits for loss in losses if loss.mode == "shipped" and loss.allowed}
+    bits: tuple[Bits, ...] = tuple(one for one in _BITS if one in allowed)
     made = SiteKv(
         losses=losses,
         identity=generator.identity,
@@ -86,6 +87,9 @@ def make_site_kv(
         computer=KvComputer(sequence, generator.identity, system, bits),
     )
     if choice == "none":
+        return made
+    if not losses:
+        notes.warn("too few sentences to measure what KV loses; none is shipped")
         return made
     if not bits:
         worst = min(max(one.kl_one, one.kl_two) for one in losses if one.mode == "shipped")

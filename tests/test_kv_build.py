@@ -11,9 +11,8 @@ from pywasm.kv_arena import I32, Sequence
 from pywasm.kv_choice import choose, expected_use
 from pywasm.kv_compute import Chunk, KvComputer
 from pywasm.kv_loss import LossMeter, Question, cloze, divergence
-from pywasm.kv_record import unpack
+from pywasm.kv_record import Bits, unpack
 from pywasm.kv_shards import (
-    Bits,
     KvEntry,
     KvRecord,
     check_kv,
