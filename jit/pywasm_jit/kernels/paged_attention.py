@@ -6,17 +6,19 @@ for a row depends on its position only: not on how many rows are run with it, an
 of the keys came from a cache.
 
 Eight rows are worked on together, and for each the query heads that share a key head (GQA, Ainslie
-et al. 2023): keys and values are widened once for all of them.
+et al. 2023): keys and values are widened once for all of them. A row that is alone, the next token,
+uses them as they are loaded; what is computed is the same.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
-from pywasm_jit.builder import Builder
+from pywasm_jit.builder import Array, Builder
 from pywasm_jit.functions import exp2_of_negative
-from pywasm_jit.ir import F32, I32, Expr, Kernel, KernelError, Numeric, op
-from pywasm_jit.kernels.family import Family, Parameters
+from pywasm_jit.ir import F32, I32, Expr, Kernel, KernelError, Numeric, Operand, op
+from pywasm_jit.kernels.family import Family, Parameters, lanes
 from pywasm_jit.kernels.kv import TOKENS, Arena
 from pywasm_jit.kernels.row_sums import max_row, sum_row
 from pywasm_jit.schedule import Schedule
@@ -51,8 +53,7 @@ def paged_attention(
     arena = Arena.declare(k, kv_heads, head_dim, layers, written=False)
     out = k.output("out", F32, rows, heads * head_dim)
     queries = k.scratch("queries", F32, ROWS * group, head_dim)
-    keys = k.scratch("keys", F32, head_dim, TOKENS)
-    values = k.scratch("values", F32, TOKENS, head_dim)
+    wide = k.scratch("wide", F32, head_dim * TOKENS)  # keys, then values: the cache is small
     scores = k.scratch("scores", F32, ROWS * group, TOKENS)
     mixed = k.scratch("mixed", F32, ROWS * group, head_dim)
     best = k.scratch("best", F32, ROWS * group)
@@ -78,18 +79,27 @@ def paged_attention(
             k.let("block", arena.block(number)) as block,
             k.let("base", number * TOKENS) as base,
         ):
-            with k.parallel("i_key", head_dim) as i, k.parallel("t_key", TOKENS) as t:
-                keys[i, t] = arena.kv[block, arena.key(kv_head, i, t)]
-            with k.parallel("t_value", TOKENS) as t, k.parallel("i_value", head_dim) as i:
-                values[t, i] = arena.kv[block, arena.value(kv_head, i, t)]
-            with k.parallel("part", TOKENS // 8) as part, k.parallel("score", count * group) as a:
-                score = k.register("sum", "f32", 8)
-                with k.parallel("s_zero", 8) as t:
-                    score[t] = 0.0
-                with k.serial("s_i", head_dim) as i, k.parallel("s_t", 8) as t:
-                    score[t] = k.mac(queries[a, i], keys[i, part * 8 + t], score[t])
-                with k.parallel("s_out", 8) as t:
-                    scores[a, part * 8 + t] = score[t]
+
+            def key(i: Expr, t: Expr) -> Expr:
+                return arena.kv[block, arena.key(kv_head, i, t)]
+
+            def wide_key(i: Expr, t: Expr) -> Expr:
+                return wide[i * TOKENS + t]
+
+            def value(t: Expr, i: Expr) -> Expr:
+                return arena.kv[block, arena.value(kv_head, i, t)]
+
+            def wide_value(t: Expr, i: Expr) -> Expr:
+                return wide[t * head_dim + i]
+
+            with k.when(op("eq", rows, 1)):
+                shape = group, TOKENS, head_dim
+                _product(k, "one_score", shape, 16, queries, key, scores)
+            with k.when(op("lt", 1, rows)):
+                with k.parallel("i_key", head_dim) as i, k.parallel("t_key", TOKENS) as t:
+                    wide[i * TOKENS + t] = key(i, t)
+                many = count * group, TOKENS, head_dim
+                _product(k, "score", many, 8, queries, wide_key, scores)
             with k.parallel("row", count) as row, k.parallel("head", group) as head:
                 a, seen = row * group + head, start + row - base
 
@@ -107,14 +117,14 @@ def paged_attention(
                 weight[a] = weight[a] * change[()] + total
                 factors[a] = change[()]
                 best[a] = top[()]
-            with k.parallel("panel", head_dim // 8) as panel, k.parallel("mix", count * group) as a:
-                mix = k.register("mixture", "f32", 8)
-                with k.parallel("m_start", 8) as i:
-                    mix[i] = mixed[a, panel * 8 + i] * factors[a]
-                with k.serial("m_t", TOKENS) as t, k.parallel("m_i", 8) as i:
-                    mix[i] = k.mac(scores[a, t], values[t, panel * 8 + i], mix[i])
-                with k.parallel("m_out", 8) as i:
-                    mixed[a, panel * 8 + i] = mix[i]
+            with k.when(op("eq", rows, 1)):
+                shape = group, head_dim, TOKENS
+                _product(k, "one_mix", shape, lanes(head_dim), scores, value, mixed, factors)
+            with k.when(op("lt", 1, rows)):
+                with k.parallel("t_value", TOKENS) as t, k.parallel("i_value", head_dim) as i:
+                    wide[t * head_dim + i] = value(t, i)
+                many = count * group, head_dim, TOKENS
+                _product(k, "mix", many, 8, scores, wide_value, mixed, factors)
         with k.parallel("row_out", count) as row, k.parallel("head_out", group) as head:
             a = row * group + head
             inverse = k.register("inverse", "f32", init=1.0 / weight[a])
@@ -125,21 +135,52 @@ def paged_attention(
     return k.kernel()
 
 
+def _product(
+    k: Builder,
+    name: str,
+    shape: tuple[Operand, int, int],
+    width: int,
+    a: Array,
+    b: Callable[[Expr, Expr], Expr],
+    c: Array,
+    factors: Array | None = None,
+) -> None:
+    """c[row] = a[row] b, or c[row] * factors[row] + a[row] b; `width` columns at a time.
+
+    shape: rows, columns, and depth, along which the products are added up in order.
+    """
+    rows, columns, depth = shape
+    with k.parallel(f"{name}_part", columns // width) as part, k.parallel(name, rows) as row:
+        total = k.register(f"{name}_sum", "f32", width)
+        with k.parallel(f"{name}_start", width) as i:
+            total[i] = 0.0 if factors is None else c[row, part * width + i] * factors[row]
+        with k.serial(f"{name}_step", depth) as step, k.parallel(f"{name}_lane", width) as i:
+            total[i] = k.mac(a[row, step], b(step, part * width + i), total[i])
+        with k.parallel(f"{name}_out", width) as i:
+            c[row, part * width + i] = total[i]
+
+
 def _default(schedule: Schedule, parameters: Parameters) -> None:
     fused = schedule.kernel().numeric == "fused"
     schedule.bind("tile", "grid")
     for loop in ("i_in", "t_key", "i_value", "power", "i_out"):
         schedule.split(loop, 8).vectorise(f"{loop}.i")
-    # Scores: queries by 8 tokens; what they weigh: queries by 8 coordinates of the values.
-    for loop, inner in (("score", "s_i"), ("mix", "m_t")):
-        schedule.split(loop, 6 if fused else 5, (4, 3, 2), 2 if fused else 0)
-        schedule.split(f"{inner}*", 4).jam(f"{loop}*.i").unroll(f"{loop}*.i*")
-        schedule.unroll(f"{inner}*.i")
-    for loop in (
-        "s_zero*", "s_t*", "s_out*", "m_start*", "m_i*", "m_out*", "largest_start", "largest_lane",
-        "largest_8", "largest_4", "total_start", "total_lane", "total_8", "total_4",
-    ):  # fmt: skip
-        schedule.vectorise(loop)
+    # Queries by 8 tokens, or by 8 coordinates of the values; one token's queries by 16.
+    for loop in ("score", "mix", "one_score", "one_mix"):
+        if loop.startswith("one"):
+            schedule.split(loop, 3, (2,))
+        else:
+            schedule.split(loop, 6 if fused else 5, (4, 3, 2), 2 if fused else 0)
+        schedule.split(f"{loop}_step*", 4).jam(f"{loop}*.i").unroll(f"{loop}*.i*")
+        schedule.unroll(f"{loop}_step*.i")
+        for part in ("start", "lane", "out"):
+            schedule.vectorise(f"{loop}_{part}*")
+    # Heads of a group together: what one of them waits for leaves time for the others.
+    if 1 < parameters["heads"] // parameters["kv_heads"] <= 4:
+        schedule.unroll("largest_step").unroll("total_step").jam("head").unroll("head*")
+    for loop in ("largest", "total"):
+        for part in ("start", "lane", "8", "4"):
+            schedule.vectorise(f"{loop}_{part}")
 
 
 FAMILY = Family(paged_attention, _default)
