@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from generators import (
+    ROOT,
     SAMPLE,
     GeneratorPage,
     generator_site,
@@ -20,6 +23,11 @@ from sites import pywasm
 from pywasm.bench.browsers import Browser, Page, PageError
 
 WORKER = r"pywasm/generator-worker\.js$"
+# The module that asks for relaxed SIMD is the one with its opcode.
+NO_RELAXED = "WebAssembly.validate = (bytes) => ![...bytes].includes(0x85);"
+GOLDEN: list[dict[str, Any]] = json.loads((ROOT / "tests/data/smollm2.json").read_text("utf-8"))[
+    "rows"
+]
 Tab = Callable[[Browser, Host], GeneratorPage]
 
 
@@ -221,3 +229,131 @@ def test_small_device(chromium: Browser, sample: Host, generator_tab: Tab) -> No
         tab.open()
     assert caught.value.code == "memory"
     assert sample.requests(r"weights-.*\.bin") == []
+
+
+def prompt_of(row: dict[str, Any]) -> Any:
+    """Of a golden row, as Generator takes it."""
+    return {"messages": row["messages"]} if row["kind"] == "chat" else row["text"]
+
+
+def log_probabilities(logits: list[float]) -> Any:
+    """f64[vocabulary]."""
+    found = np.array(logits, np.float64)
+    shifted = found - found.max()
+    return shifted - np.log(np.exp(shifted).sum())
+
+
+def check_golden(tab: GeneratorPage, tolerance: float) -> None:
+    """Prompts have the golden tokens, and the next token's probabilities are those of float32.
+
+    The most probable token is equal, so is the order of the 20 most probable ones but where they
+    are nearer to one another than `tolerance`, which no log-probability is further off.
+    """
+    for row in GOLDEN:
+        prompt = prompt_of(row)
+        ids = tab.page.evaluate(
+            "async (p) => (await generator.tokenize(p)).flatMap((ids) => Array.from(ids))", prompt
+        )
+        assert ids == row["input_ids"]
+        found = log_probabilities(tab.logits(prompt))
+        wanted = np.array(row["top_logits"]) - row["logsumexp"]
+        mine = found[row["top_ids"]]
+        print(row["text"][-30:], "max difference", np.abs(mine - wanted).max())
+        assert np.abs(mine - wanted).max() < tolerance
+        assert found.argmax() == row["top_ids"][0]
+        for a in range(20):
+            for b in range(a + 1, 20):
+                assert mine[a] > mine[b] or wanted[a] - wanted[b] < tolerance
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_golden(
+    tabbed: Browser, smollm2: Path, serve: Callable[[Path], Host], generator_tab: Tab, threads: int
+) -> None:
+    """SmolLM2 with integer activations agrees with transformers in float32 to 0.15."""
+    tab = generator_tab(tabbed, serve(smollm2))
+    assert tab.open(threads=threads)["name"].startswith("SmolLM2")
+    assert tab.status()["threads"] == threads
+    check_golden(tab, 0.15)
+
+
+def test_threads_agree(
+    browsers: Callable[[str], Browser],
+    smollm2: Path,
+    serve: Callable[[Path], Host],
+    generator_tab: Tab,
+) -> None:
+    """One thread or two, Chromium or Firefox: the same text; and the same logits within a class."""
+    host = serve(smollm2)
+
+    def made(browser: str, threads: int) -> list[Any]:
+        tab = generator_tab(browsers(browser), host)
+        tab.open(threads=threads)
+        texts = [tab.generate(prompt_of(row), maxTokens=16)["text"] for row in GOLDEN]
+        logits = tab.logits(prompt_of(GOLDEN[1]))
+        tab.page.evaluate("() => generator.close()")
+        return [texts, logits]
+
+    alone = made("chromium", 1)
+    assert made("chromium", 2) == alone
+    assert made("firefox", 2) == alone
+    host.faults.change[WORKER] = prelude(NO_RELAXED)
+    assert made("chromium", 1)[1] != alone[1]
+
+
+def test_f32(
+    chromium: Browser,
+    tmp_path: Path,
+    serve: Callable[[Path], Host],
+    generator_tab: Tab,
+) -> None:
+    """With activations in f32 the golden texts come out word for word."""
+    pywasm("compile", "smollm2", "-o", str(tmp_path / "model"), "--activations", "f32")
+    tab = generator_tab(chromium, serve(generator_site(tmp_path / "model", tmp_path / "site")))
+    tab.open(threads=2)
+    assert tab.status()["activations"] == "f32"
+    check_golden(tab, 1e-3)
+    for row in GOLDEN:
+        made = tab.generate(prompt_of(row), maxTokens=len(row["greedy_ids"]))
+        assert made["text"] == row["greedy_text"].removesuffix("<|im_end|>")
+        assert made["stats"]["reason"] == (
+            "stop" if "<|im_end|>" in row["greedy_text"] else "length"
+        )
+
+
+def test_memory_after_aborts(
+    chromium: Browser, smollm2: Path, serve: Callable[[Path], Host], generator_tab: Tab
+) -> None:
+    """A hundred answers of a real model, aborted reading or writing, hold no more than one."""
+    tab = generator_tab(chromium, serve(smollm2))
+    tab.open(threads=2)
+    argument = {"prompt": "Once upon a time, " * 20, "times": 1, "wait": 150}
+    first = tab.page.evaluate(ABORTS, argument)
+    last = tab.page.evaluate(ABORTS, {**argument, "times": 100}, 120)
+    assert (last["running"], last["kv"]["leases"]) == (0, 0)
+    # What the prompt and its beginnings of answers left in the cache has room in what there was.
+    assert last["memory"]["total"] - first["memory"]["total"] < 8 << 20
+
+
+def test_abort_is_quick(
+    chromium: Browser, smollm2: Path, serve: Callable[[Path], Host], generator_tab: Tab
+) -> None:
+    """An abort is heard within a chunk of the prompt, on one thread and on two."""
+    tab = generator_tab(chromium, serve(smollm2))
+    for threads in (1, 2):
+        tab.open(threads=threads)
+        aborted, reason = tab.page.evaluate(
+            """async () => {
+          const controller = new AbortController();
+          const { signal } = controller;
+          const generation = generator.generate("word ".repeat(2000), { signal });
+          await new Promise((resolve) => setTimeout(resolve, 400));
+          const started = performance.now();
+          controller.abort();
+          const { reason } = await generation.stats;
+          return [performance.now() - started, reason];
+        }"""
+        )
+        assert reason == "aborted"
+        assert aborted < 500
+        tab.page.evaluate("() => generator.close()")

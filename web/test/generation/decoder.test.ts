@@ -49,13 +49,14 @@ test("more numbers of rows than programs are kept", async () => {
   }
 });
 
-test("each layer's KV lies in its part of the block", async () => {
+test("each layer's keys and values lie in their part of the block", async () => {
   const decoder = await started();
   decoder.arena.grow(3);
   await decoder.forward(Int32Array.of(11, 12), 33, Int32Array.of(0, 2), { logits: false });
   const bytes = decoder.arena.bytes(2);
-  const words = new Int32Array(bytes.buffer as ArrayBuffer, bytes.byteOffset, 64);
-  expect([...words.subarray(0, 4), ...words.subarray(32, 36)]).toEqual([0, 11, 12, 0, 0, 11, 12, 0]);
+  const halves = new Uint16Array(bytes.buffer as ArrayBuffer, bytes.byteOffset, BLOCK_BYTES / 2);
+  // Keys and values of two layers; 0x4980 is 11 as a half, 0x4a00 is 12.
+  for (let part = 0; part < 4; part++) expect([...halves.subarray(part * 32, part * 32 + 4)]).toEqual([0, 0x4980, 0x4a00, 0]);
   decoder.arena.copyBlock(2, 1);
   expect(decoder.arena.bytes(1)).toEqual(decoder.arena.bytes(2));
 });

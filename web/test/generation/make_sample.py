@@ -1,7 +1,7 @@
 """Compiles a decoder that can be checked by hand: `python web/test/generation/make_sample.py`.
 
-The KV of a token is the token itself, once in each of two layers. The next token follows from all
-tokens before it (sample.ts has the same in TypeScript):
+A token's key and its value are the token itself, in each of two layers. The next token follows from
+all tokens before it (sample.ts has the same in TypeScript):
 
     h = 0; for each token: h = (31 h + token) mod 65521;  t = h mod 27
     next = letter number t of the alphabet, or <|im_end|> for t = 26
@@ -21,7 +21,7 @@ sys.path[:0] = [str(ROOT / "jit"), str(ROOT)]
 
 from pywasm.compile.plan_types import Plan  # noqa: E402
 from pywasm_jit.builder import Builder  # noqa: E402
-from pywasm_jit.ir import F32, I32, For, Kernel, Numeric, op  # noqa: E402
+from pywasm_jit.ir import F16, F32, I32, For, Kernel, Numeric, op  # noqa: E402
 from pywasm_jit.wasm import WasmTarget, render  # noqa: E402
 
 OUTPUT = Path(__file__).parent / "sample"
@@ -34,9 +34,10 @@ def store(numeric: Numeric) -> Kernel:
     k = Builder("store", numeric)
     rows, blocks = k.extent("rows"), k.extent("blocks")
     ids, place = k.input("ids", I32, rows), k.input("place", I32, 2)
-    table, kv = k.input("table", I32, blocks), k.inout("kv", I32, blocks, LAYERS * BLOCK)
+    table, kv = k.input("table", I32, blocks), k.inout("kv", F16, blocks, LAYERS * 2 * BLOCK)
     with k.parallel("row", rows) as row, k.let("position", place[0] + row) as position:
-        kv[table[position // BLOCK], position % BLOCK] = ids[row]
+        for part in (0, BLOCK):  # keys, values
+            kv[table[position // BLOCK], part + position % BLOCK] = op("to_f32", ids[row])
     return k.kernel()
 
 
@@ -44,12 +45,13 @@ def fold(numeric: Numeric) -> Kernel:
     k = Builder("fold", numeric)
     rows, blocks = k.extent("rows"), k.extent("blocks")
     place, table = k.input("place", I32, 2), k.input("table", I32, blocks)
-    kv, y = k.input("kv", I32, blocks, LAYERS * BLOCK), k.output("y", I32, 1)
+    kv, y = k.input("kv", F16, blocks, LAYERS * 2 * BLOCK), k.output("y", I32, 1)
     with k.parallel("one", 1):
         h = k.register("h", "i32", init=0)
         with k.serial("position", place[0] + rows) as position:
-            token = kv[table[position // BLOCK], position % BLOCK]
-            h[()] = (h[()] * 31 + token) % PRIME
+            key = op("to_i32", kv[table[position // BLOCK], position % BLOCK])
+            value = op("to_i32", kv[table[position // BLOCK], BLOCK + position % BLOCK])
+            h[()] = (h[()] * 31 + key * 2 - value) % PRIME
         t = h[()] % 27
         y[0] = t + ord("a") + (t // 26) * (END - ord("a") - 26)
     return k.kernel()
@@ -215,7 +217,7 @@ def main() -> None:
         "decoder": {
             "vocab": VOCABULARY, "context": CONTEXT, "layers": LAYERS, "heads": 1, "kv_heads": 1,
             "head_dim": 1, "chunk": CHUNK, "head": LAYERS,
-            "kv_block": BLOCK, "kv_block_bytes": 4 * LAYERS * BLOCK,
+            "kv_block": BLOCK, "kv_block_bytes": 2 * LAYERS * 2 * BLOCK,
             "tokenizer": named("tokenizer", ".json", tokenizer()), "template": TEMPLATE,
             "bos": None, "eos": [END], "activations": "f32", "aux": {}, "agreement": None,
         },
