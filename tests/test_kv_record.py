@@ -1,4 +1,4 @@
-"""Records of KV: what goes in comes out, as nearly as its bits allow; kernels have the same bytes."""
+"""Records of KV: what goes in comes out, as nearly as its bits allow; the kernels have the same."""
 
 import hashlib
 
