@@ -1,4 +1,4 @@
-"""The command line: `pywasm build`, `inspect`, `verify`, `serve`, `compile`, `profile`, `bench`."""
+"""The command line: `pywasm build`, `inspect`, `verify`, `serve`, `compile`, `generate`, ..."""
 
 import json
 import sys
@@ -55,6 +55,11 @@ class WeightsOption(StrEnum):
     f16 = "f16"
     int8 = "int8"
     int4 = "int4"
+
+
+class ActivationsOption(StrEnum):
+    int8 = "int8"
+    f32 = "f32"
 
 
 class EncoderWeightsOption(StrEnum):
@@ -348,26 +353,66 @@ def serve(
 def compile_(
     model: Annotated[
         str,
-        typer.Argument(help="A Hugging Face directory, an .onnx file, a hub name, or 'minilm'."),
+        typer.Argument(
+            help="A Hugging Face directory, an .onnx or .gguf file, a hub name, 'minilm' or "
+            "'smollm2'."
+        ),
     ],
     output: Annotated[Path, typer.Option("-o", "--output", help="The folder to write.")],
     weights: Annotated[
-        WeightsOption, typer.Option(help="How matrices and token embeddings are stored.")
-    ] = WeightsOption.f32,
+        WeightsOption | None,
+        typer.Option(
+            help="How matrices and token embeddings are stored. Of an encoder: f32, unless given. "
+            "Of a language model: as its file has them, in 8 bits what is not in few bits already.",
+            show_default=False,
+        ),
+    ] = None,
+    activations: Annotated[
+        ActivationsOption,
+        typer.Option(help="In a language model's matrix products. f32: exact and slower."),
+    ] = ActivationsOption.int8,
     as_json: Json = False,
 ) -> None:
-    """Compile a transformer encoder for the browser: a plan, its kernels and its weights.
+    """Compile a transformer for the browser: a plan, its kernels and its weights.
 
-    The plan is run natively and compared with the model before anything is written: the loss that
-    is printed is what it costs to store weights in fewer bits.
+    The plan is run natively and compared with the model before anything is written: what is printed
+    is what it costs to store an encoder's weights in fewer bits, or to compute a language model's
+    products in integers.
     """
     from pywasm.compile.command import compile_to, print_compiled
+    from pywasm.generator import command as generator
 
-    result = compile_to(model, output, weights.value, _errors if not as_json else None)
+    status = _errors if not as_json else None
+    if generator.is_language_model(model):
+        result = generator.compile_to(
+            model, output, weights.value if weights else "auto", activations.value, status
+        )
+        show = generator.print_compiled
+    else:
+        result = compile_to(model, output, weights.value if weights else "f32", status)
+        show = print_compiled
     if as_json:
         print(json.dumps(result, ensure_ascii=False))
     else:
-        print_compiled(result, Console())
+        show(result, Console())
+
+
+@app.command()
+def generate(
+    model: Annotated[
+        Path,
+        typer.Argument(help="A folder that [bold]pywasm compile[/bold] made of a language model."),
+    ],
+    prompt: Annotated[str, typer.Argument(help="What to answer.")],
+    tokens: Annotated[int, typer.Option(min=1, help="Most tokens of the answer.")] = 256,
+    plain: Annotated[
+        bool, typer.Option("--plain", help="Go on with the text: no chat template.")
+    ] = False,
+) -> None:
+    """Answer a prompt natively, with the kernels that a browser runs; the likeliest token each."""
+    from pywasm.generator.command import generate_to
+
+    generate_to(model, prompt, tokens, plain)
 
 
 @app.command()

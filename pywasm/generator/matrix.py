@@ -29,6 +29,12 @@ class Quantised:
         return 8 if self.offset is None else 4
 
     @property
+    def scales(self) -> Literal["f16", "f32"]:
+        """The shorter type that holds scales and offsets as they are: of most formats f16."""
+        parts = [self.scale] if self.offset is None else [self.scale, self.offset]
+        return "f16" if all(np.array_equal(_f16(part), part) for part in parts) else "f32"
+
+    @property
     def shape(self) -> tuple[int, int]:
         return self.q.shape[0], self.q.shape[1]
 
@@ -67,12 +73,26 @@ def quantised(matrix: Matrix, bits: Bits) -> Quantised:
     if bits == 8:
         largest = np.abs(blocks).max(axis=2)
         scale = np.where(largest > 0, largest / np.float32(127), np.float32(1))
+        scale = _shorter(scale)
         q = np.clip(np.rint(blocks / scale[:, :, None]), -127, 127).astype(np.int8)
-        return Quantised(q.reshape(n, k), scale.astype(np.float32), None)
+        return Quantised(q.reshape(n, k), scale, None)
     least, most = blocks.min(axis=2), blocks.max(axis=2)
-    scale = np.where(most > least, (most - least) / np.float32(15), np.float32(1))
+    least = _f16(least) if np.isfinite(_f16(least)).all() else least
+    scale = _shorter(np.where(most > least, (most - least) / np.float32(15), np.float32(1)))
     q4 = np.clip(np.rint((blocks - least[:, :, None]) / scale[:, :, None]), 0, 15).astype(np.uint8)
-    return Quantised(q4.reshape(n, k), scale.astype(np.float32), least)
+    return Quantised(q4.reshape(n, k), scale, least)
+
+
+def _f16(data: F32) -> F32:
+    with np.errstate(over="ignore"):
+        return data.astype(np.float16).astype(np.float32)
+
+
+def _shorter(scale: F32) -> F32:
+    """Positive scales rounded to f16, where they are not too large or too small for it."""
+    rounded = _f16(scale)
+    fits = bool(np.isfinite(rounded).all() and (rounded > 0).all())
+    return rounded if fits else scale.astype(np.float32)
 
 
 def stacked(matrices: Sequence[Matrix]) -> Matrix:
@@ -117,7 +137,8 @@ def packed(name: str, matrix: Quantised) -> dict[str, Weight]:
     def by_block(data: F32) -> F32:
         return data.reshape(panels, PANEL, blocks).transpose(0, 2, 1)
 
-    made = {"scale": rows(f"{name}.scale", by_block(matrix.scale))}
+    scales = matrix.scales
+    made = {"scale": rows(f"{name}.scale", by_block(matrix.scale), scales)}
     if matrix.offset is None:
         words = matrix.q.reshape(panels, PANEL, k // 4, 4).transpose(0, 2, 1, 3)
         return {"b": Weight(name, "i8x4", "panels8x4", np.ascontiguousarray(words)), **made}
@@ -127,5 +148,5 @@ def packed(name: str, matrix: Quantised) -> dict[str, Weight]:
     return {
         "b": Weight(name, "i32", "panels8b32", fours),
         **made,
-        "offset": rows(f"{name}.offset", by_block(matrix.offset)),
+        "offset": rows(f"{name}.offset", by_block(matrix.offset), scales),
     }
