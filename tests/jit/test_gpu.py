@@ -36,6 +36,8 @@ CASES: list[Case] = [
     ("quantize_blocks", {"K": 64, "bits": 7}, {"rows": 2}),
     ("matmul_q", {"K": 64, "N": 8, "bits": 4, "residual": True}, {"rows": 2}),
     ("matmul_q", {"K": 32, "N": 16, "bits": 8, "bias": True}, {"rows": 3}),
+    ("quantize_blocks", {"K": 64, "planes": 2}, {"rows": 2}),
+    ("matmul_q", {"K": 32, "N": 16, "bits": 4, "planes": 2}, {"rows": 3}),
     ("matmul_dequant", {"K": 32, "N": 16, "bits": 4, "bias": True}, {"rows": 3}),
     ("matmul_dequant", {"K": 32, "N": 8, "bits": 8, "residual": True}, {"rows": 7}),
     ("embed_block", {"K": 64, "bits": 4}, {"rows": 3, "vocab": 16}),

@@ -16,69 +16,102 @@ from pywasm_jit.ir import KernelError, Numeric
 Array = np.ndarray[Any, Any]
 
 
-def blocks(x: Array, bits: int) -> tuple[Array, Array, Array]:
-    """(bytes i8, scale, sum) as `quantize_blocks` defines them"""
-    levels = np.float32(127 if bits == 8 else 63)
+def blocks(x: Array, bits: int, planes: int) -> tuple[Array, Array, Array, Array]:
+    """(words, scale, sum) as `quantize_blocks` defines them, and the integers"""
+    low = 1 << bits
+    levels = low // 2 - 1 if planes == 1 else 32639 if bits == 8 else 8191
     parts = x.reshape(len(x), -1, 32)
     largest = np.abs(parts).max(2)
     some = largest > 1e-30
-    factor = np.where(some, levels / np.where(some, largest, 1), 0).astype(np.float32)
-    q = np.rint(parts * factor[..., None])
+    factor = np.float32(levels) / np.where(some, largest, 1)
+    q = np.rint(parts * np.where(some, factor, 0).astype(np.float32)[..., None]).astype(np.int32)
     scale = np.where(some, largest * np.float32(1 / levels), 0).astype(np.float32)
-    stored = (q + (0 if bits == 8 else 64)).astype(np.int8).reshape(x.shape)
-    return stored, scale, (q.sum(2) * scale).astype(np.float32)
+    return words(q, bits, planes), scale, (q.sum(2) * scale).astype(np.float32), q.reshape(x.shape)
 
 
-def product(rng: np.random.Generator, bits: int, rows: int, K: int, N: int) -> dict[str, Array]:
-    """What `matmul_q` is given, by name, and "exact": the product in double precision."""
-    q, a_scale, a_sum = blocks(rng.standard_normal((rows, K)).astype(np.float32), 12 - bits)
+def words(q: Array, bits: int, planes: int) -> Array:
+    """Integers [rows, blocks, 32] as words of the bytes of their planes, high ones first"""
+    if bits == 7:
+        q = q + (64 if planes == 1 else 8192)
+        found = [q >> 7, q & 127] if planes == 2 else [q]
+    else:
+        low = q.astype(np.int8).astype(np.int32)
+        found = [(q - low) // 256, low] if planes == 2 else [q]
+    assert all(part.min() >= -128 and part.max() <= 127 for part in found)
+    return np.ascontiguousarray(np.stack(found, 2).astype(np.int8)).view(np.int32)
+
+
+def product(
+    rng: np.random.Generator, bits: int, rows: int, K: int, N: int, planes: int = 1
+) -> dict[str, Array]:
+    """What `matmul_q` is given, by name, "exact": the product in double precision, and "plain":
+    the weights.
+    """
+    x, width = rng.standard_normal((rows, K)).astype(np.float32), 8 if bits == 4 else 7
+    _, a_scale, a_sum, q = blocks(x, width, planes)
     low, high = (0, 16) if bits == 4 else (-128, 128)
     weights = rng.integers(low, high, (K, N)).astype(np.int32)
-    weights[:, 0], q[0, :32] = low, 127 if bits == 8 else -127  # the largest sums
-    a_sum[0, 0] = a_scale[0, 0] * -127 * 32 if bits == 4 else 0
+    weights[:, 0], q[0, :32] = (low if bits == 8 else 15), -np.abs(q).max()  # the largest sums
+    a_sum[0, 0] = a_scale[0, 0] * q[0, :32].sum()
     scale = (rng.random((K // 32, N)) / 16).astype(np.float16).astype(np.float32)
     offset = rng.standard_normal((K // 32, N)).astype(np.float16).astype(np.float32)
     plain = weights * np.repeat(scale, 32, 0).astype(np.float64)
-    a = q.astype(np.float64) - (0 if bits == 4 else 64)
-    given = {"a": q.view(np.int32), "a_scale": a_scale, "b": packed(weights, bits)}
+    given = {
+        "a": words(q.reshape(rows, -1, 32), width, planes),
+        "a_scale": a_scale,
+        "b": packed(weights, bits),
+    }
     given["scale"] = by_panels(scale)
     if bits == 4:
         plain = plain + np.repeat(offset, 32, 0)
         given |= {"a_sum": a_sum, "offset": by_panels(offset)}
-    return given | {"exact": (a * np.repeat(a_scale, 32, 1)) @ plain, "plain": plain}
+    return given | {
+        "exact": (q * np.repeat(a_scale, 32, 1).astype(np.float64)) @ plain,
+        "plain": plain,
+    }
 
 
+@pytest.mark.parametrize("planes", [1, 2])
 @pytest.mark.parametrize("bits", [7, 8])
 @pytest.mark.parametrize("width", [32, 96])
-def test_quantize_blocks(wasm: WasmHost, bits: int, width: int) -> None:
+def test_quantize_blocks(wasm: WasmHost, width: int, bits: int, planes: int) -> None:
     x = np.random.default_rng(1).standard_normal((5, width)).astype(np.float32)
     x[1], x[2], x[3, 0] = 0, 1e-31, 1e30
-    q, scale, sums = blocks(x, bits)
-    wanted = {"q": q.view(np.int32), "scale": scale, "sum": sums}
-    check(wasm, "quantize_blocks", {"K": width, "bits": bits}, {"x": x}, {"rows": 5}, wanted, 0)
+    q, scale, sums, integers = blocks(x, bits, planes)
+    assert np.abs(integers).max() == {1: {7: 63, 8: 127}, 2: {7: 8191, 8: 32639}}[planes][bits]
+    parameters = {"K": width, "bits": bits, "planes": planes}
+    wanted = {"q": q, "scale": scale, "sum": sums}
+    check(wasm, "quantize_blocks", parameters, {"x": x}, {"rows": 5}, wanted, 0)
 
 
-def test_what_is_no_number_still_gives_bytes_a_dot_product_may_have(wasm: WasmHost) -> None:
+@pytest.mark.parametrize("planes", [1, 2])
+def test_what_is_no_number_still_gives_bytes_a_dot_product_may_have(
+    wasm: WasmHost, planes: int
+) -> None:
     x = np.full((1, 32), np.nan, np.float32)
     x[0, 3:5] = np.inf, -np.inf
     for numeric in NUMERICS:
-        recipe = recipes.default("quantize_blocks", {"K": 32, "bits": 7}, numeric)
-        buffers = {"x": x.tobytes(), "q": bytes(32), "scale": bytes(4), "sum": bytes(4)}
+        parameters = {"K": 32, "bits": 7, "planes": planes}
+        recipe = recipes.default("quantize_blocks", parameters, numeric)
+        buffers = {"x": x.tobytes(), "q": bytes(32 * planes), "scale": bytes(4), "sum": bytes(4)}
         assert max(wasm.run(recipes.build(recipe), buffers, {"rows": 1})["q"]) < 128
 
 
+@pytest.mark.parametrize("planes", [1, 2])
 @pytest.mark.parametrize("bits", [4, 8])
-@pytest.mark.parametrize(("rows", "K", "N"), [(1, 32, 8), (7, 64, 24)])
-@pytest.mark.parametrize("added", [False, True])
-def test_matmul_q(wasm: WasmHost, bits: int, rows: int, K: int, N: int, added: bool) -> None:
+@pytest.mark.parametrize(("rows", "K", "N", "added"), [(1, 32, 8, False), (7, 64, 24, True)])
+def test_matmul_q(
+    wasm: WasmHost, rows: int, K: int, N: int, added: bool, bits: int, planes: int
+) -> None:
     rng = np.random.default_rng(1)
-    given = product(rng, bits, rows, K, N)
+    given = product(rng, bits, rows, K, N, planes)
     wanted = given.pop("exact")
     if added:
         given["bias"] = rng.standard_normal(N).astype(np.float32)
         given["residual"] = rng.standard_normal((rows, N)).astype(np.float32)
         wanted = wanted + given["bias"] + given["residual"]
-    parameters = {"K": K, "N": N, "bits": bits, "bias": added, "residual": added}
+    parameters = {"K": K, "N": N, "bits": bits, "planes": planes}
+    parameters |= {"bias": added, "residual": added}
     outputs = {"c": wanted.astype(np.float32)}
     check(wasm, "matmul_q", parameters, given, {"rows": rows}, outputs, 2e-5)
 
@@ -117,13 +150,15 @@ def test_matmul_dequant(wasm: WasmHost, rows: int, bits: int, scales: str) -> No
     check(wasm, "matmul_dequant", parameters, arrays, {"rows": rows}, outputs, 2e-5)
 
 
+@pytest.mark.parametrize("planes", [1, 2])
 @pytest.mark.parametrize("bits", [4, 8])
 @pytest.mark.parametrize("numeric", NUMERICS)
 def test_a_row_has_the_same_bits_whatever_stands_beside_it(
-    wasm: WasmHost, numeric: Numeric, bits: int
+    wasm: WasmHost, numeric: Numeric, bits: int, planes: int
 ) -> None:
-    given = product(np.random.default_rng(2), bits, 13, 96, 16)
-    recipe = recipes.default("matmul_q", {"K": 96, "N": 16, "bits": bits}, numeric)
+    given = product(np.random.default_rng(2), bits, 13, 96, 16, planes)
+    parameters = {"K": 96, "N": 16, "bits": bits, "planes": planes}
+    recipe = recipes.default("matmul_q", parameters, numeric)
     kernel = recipes.build(recipe)
     names = {b.name for b in kernel.buffers if b.space == "global"} - {"c"}
 
@@ -152,7 +187,9 @@ def test_embed_block(wasm: WasmHost, bits: int, scales: str) -> None:
     ("kernel", "parameters", "message"),
     [
         ("quantize_blocks", {"K": 48}, "K = 48"),
-        ("quantize_blocks", {"K": 32, "bits": 4}, "4 bits are neither 7 nor 8"),
+        ("quantize_blocks", {"K": 32, "bits": 4}, "1 planes of 4 bits are not"),
+        ("quantize_blocks", {"K": 32, "planes": 3}, "3 planes of 8 bits are not"),
+        ("matmul_q", {"K": 32, "N": 8, "planes": 3}, "3 planes are neither"),
         ("matmul_q", {"K": 48, "N": 8}, "K = 48"),
         ("matmul_q", {"K": 32, "N": 8, "bits": 5}, "5 bits"),
         ("matmul_q", {"K": 32, "N": 8, "scales": "f8"}, "'f8' are neither"),

@@ -34,25 +34,31 @@ BLOCK = 32
 WORDS = BLOCK // 4  # of four bytes
 _ZERO = 64  # what stands for 0 in activations of 7 bits
 _SMALLEST = 1e-30  # blocks without a larger element are 0
+_TOP_BITS = -0x7F7F7F80  # 0x80808080: of each byte of a word
 _MAGIC = 12582912.0  # 1.5 * 2**23: adding it leaves the nearest integer in the low bits
 
 
-def quantize_blocks(K: int, bits: int = 8, *, numeric: Numeric) -> Kernel:
-    """q = round(x / scale), scale = max |x| / (127 or 63) of every block of 32 in a row.
+def quantize_blocks(K: int, bits: int = 8, planes: int = 1, *, numeric: Numeric) -> Kernel:
+    """q = round(x / scale), scale = max |x| / the largest q, of every block of 32 in a row.
 
-    x f32[rows, K] -> q i8x4[rows, K/4], scale f32[rows, K/32], sum f32[rows, K/32]: scale * the
-    sum of the block's q. `bits`: 8, bytes are q; 7, bytes are q + 64 (1 to 127). A block of zeros
-    has scale 0. The same in both numeric classes.
+    x f32[rows, K] -> q i8x4[rows, K/32, planes, 8], scale f32[rows, K/32], sum f32[rows, K/32]:
+    scale * the sum of the block's q. Integers are the bytes of their planes, high ones first:
+    `bits` 8: signed bytes, q = 256 * high + low, at most 127 or 32639; 7: 0 to 127,
+    q + 64 = low or q + 8192 = 128 * high + low, at most 63 or 8191. A block of zeros has scale 0.
+    The same in both numeric classes.
     """
     check_size("quantize_blocks", K, PANEL)
-    if bits not in (7, 8):
-        raise KernelError(f"quantize_blocks: {bits} bits are neither 7 nor 8")
-    levels, zero, mask = (127.0, 0, 255) if bits == 8 else (63.0, _ZERO, 127)
+    if bits not in (7, 8) or planes not in (1, 2):
+        raise KernelError(f"quantize_blocks: {planes} planes of {bits} bits are not 1 or 2 of 7, 8")
+    levels = {(8, 1): 127.0, (8, 2): 32639.0, (7, 1): 63.0, (7, 2): 8191.0}[bits, planes]
+    zero = 0 if bits == 8 else _ZERO << 7 * (planes - 1)
+    # What makes the low byte of a signed integer not negative, so that none is borrowed from high.
+    shift = 128 if (bits, planes) == (8, 2) else zero
     k = Builder("quantize_blocks", numeric)
     rows = k.extent("rows")
     x = k.input("x", F32, rows, K)
-    q, scales = k.output("q", I8X4, rows, K // 4), k.output("scale", F32, rows, K // BLOCK)
-    sums = k.output("sum", F32, rows, K // BLOCK)
+    q = k.output("q", I8X4, rows, K // BLOCK, planes, WORDS)
+    scales, sums = (k.output(name, F32, rows, K // BLOCK) for name in ("scale", "sum"))
     with k.parallel("row", rows) as row, k.parallel("block", K // BLOCK) as block:
 
         def value(i: Expr) -> Expr:
@@ -70,15 +76,27 @@ def quantize_blocks(K: int, bits: int = 8, *, numeric: Numeric) -> Kernel:
             total[lane] = -zero * WORDS
         with k.serial("half", WORDS // 4) as half, k.parallel("lane", 4) as lane:
             word = half * 4 + lane
-
-            def byte(number: int) -> Expr:
-                shifted = value(word * 4 + number) * factor[()] + (_MAGIC + zero)
-                return (op("as_i32", shifted) & mask) << 8 * number
-
-            bytes_ = k.register("bytes", "i32")
-            bytes_[()] = byte(0) | byte(1) | byte(2) | byte(3)
-            q[row, block * WORDS + word] = bytes_[()]
-            total[lane] = op("dot4", bytes_[()], 0x01010101, total[lane])
+            integer = k.register("integer", "i32", 4)
+            for number in range(4):
+                shifted = value(word * 4 + number) * factor[()] + (_MAGIC + shift)
+                integer[number] = op("as_i32", shifted)
+            for plane in range(planes):
+                low = plane == planes - 1
+                bytes_ = k.register(f"bytes_{plane}", "i32")
+                mask = (1 << bits) - 1
+                parts = [
+                    ((integer[number] if low else integer[number] >> bits) & mask) << 8 * number
+                    for number in range(4)
+                ]
+                packed = parts[0] | parts[1] | parts[2] | parts[3]
+                # Where 128 was added to all, taking it off the low byte again turns its top bit.
+                bytes_[()] = packed ^ _TOP_BITS if low and shift > zero else packed
+                q[row, block, plane, word] = bytes_[()]
+                if low:
+                    total[lane] = op("dot4", bytes_[()], 0x01010101, total[lane])
+                else:
+                    whole = op("dot4", bytes_[()], 0x01010101, 0)
+                    total[lane] = total[lane] + (whole << bits)
         whole = (total[0] + total[2]) + (total[1] + total[3])
         sums[row, block] = op("to_f32", whole) * scale[()]
     return k.kernel()
@@ -88,6 +106,7 @@ def matmul_q(
     K: int,
     N: int,
     bits: int = 4,
+    planes: int = 1,
     scales: str = "f32",
     bias: bool = False,
     residual: bool = False,
@@ -96,19 +115,22 @@ def matmul_q(
 ) -> Kernel:
     """c = sum over blocks of a_scale * scale * dot (+ a_sum * offset) (+ bias) (+ residual)
 
-    a i8x4[rows, K/4], a_scale f32[rows, K/32] and, for weights of 4 bits, a_sum f32[rows, K/32] as
-    `quantize_blocks` makes them: of 8 bits for weights of 4, of 7 bits for weights of 8. Weights:
-    4 bits: 0 to 15, b i32[N/8, K/32, 4, 8], byte j of word w holds element 4 w + j of the block in
-    its low half, 16 + 4 w + j in its high half; 8 bits: b i8x4[N/8, K/4, 8], -128 to 127.
-    scale [N/8, K/32, 8]; offset likewise, for 4 bits: a weight is scale * integer + offset; both
-    f32, or f16 if `scales` says so (which GGUF's are: as fast, and a sixth less to read).
-    bias f32[N], residual f32[rows, N] if asked for; c f32[rows, N].
+    a i8x4[rows, K/32, planes, 8], a_scale f32[rows, K/32] and, for weights of 4 bits, a_sum
+    f32[rows, K/32] as `quantize_blocks` makes them: planes of 8 bits for weights of 4, of 7 bits
+    for weights of 8. Weights: 4 bits: 0 to 15, b i32[N/8, K/32, 4, 8], byte j of word w holds
+    element 4 w + j of the block in its low half, 16 + 4 w + j in its high half; 8 bits:
+    b i8x4[N/8, K/4, 8], -128 to 127. scale [N/8, K/32, 8]; offset likewise, for 4 bits: a weight
+    is scale * integer + offset; both f32, or f16 if `scales` says so (which GGUF's are: as fast,
+    and a sixth less to read). bias f32[N], residual f32[rows, N] if asked for; c f32[rows, N].
     """
     check_size("matmul_q", K, N)
+    if planes not in (1, 2):
+        raise KernelError(f"matmul_q: {planes} planes are neither 1 nor 2")
     blocks, panels = K // BLOCK, N // PANEL
     k = Builder("matmul_q", numeric)
     rows = k.extent("rows")
-    a, a_scale = k.input("a", I8X4, rows, K // 4), k.input("a_scale", F32, rows, blocks)
+    a = k.input("a", I8X4, rows, blocks, planes, WORDS)
+    a_scale = k.input("a_scale", F32, rows, blocks)
     a_sum = k.input("a_sum", F32, rows, blocks) if bits == 4 else None
     b, scale, offset = weights(k, K, panels, bits, scales)
     epilogue = Epilogue.declare(k, rows, N, bias, "", residual)
@@ -122,21 +144,30 @@ def matmul_q(
             with k.parallel("zero", PANEL) as n:
                 sum_[n] = 0.0
             with k.serial("block", blocks) as block:
-                dot = k.register("dot", "i32", PANEL)
+                dots = [k.register(f"dot_{plane}", "i32", PANEL) for plane in range(planes)]
                 with k.parallel("start", PANEL) as n:
-                    dot[n] = 0 if first is None else first[block, n]
+                    # 64 was added to the highest plane: 64 to q, or 64 * 128.
+                    dots[0][n] = 0 if first is None else first[block, n]
+                    for dot in dots[1:]:
+                        dot[n] = 0
                 words = WORDS // 2 if bits == 4 else WORDS
                 with k.serial("k", words) as word, k.parallel("column", PANEL) as n:
-                    at = block * WORDS + word
                     if bits == 8:
-                        dot[n] = op("dot4", b[panel, at, n], a[row, at], dot[n])
+                        integers_ = b[panel, block * WORDS + word, n]
+                        for plane, dot in enumerate(dots):
+                            dot[n] = op("dot4", integers_, a[row, block, plane, word], dot[n])
                     else:
                         both = b[panel, block, word, n]
                         low, high = both & 0x0F0F0F0F, (both >> 4) & 0x0F0F0F0F
-                        half = op("dot4", a[row, at], low, dot[n])
-                        dot[n] = op("dot4", a[row, at + WORDS // 2], high, half)
+                        for plane, dot in enumerate(dots):
+                            half = op("dot4", a[row, block, plane, word], low, dot[n])
+                            last = a[row, block, plane, word + WORDS // 2]
+                            dot[n] = op("dot4", last, high, half)
                 with k.parallel("add", PANEL) as n:
-                    product = op("to_f32", dot[n]) * scale[panel, block, n]
+                    whole = dots[0][n]
+                    if planes == 2:
+                        whole = (whole << (8 if bits == 4 else 7)) + dots[1][n]
+                    product = op("to_f32", whole) * scale[panel, block, n]
                     total = k.mac(product, a_scale[row, block], sum_[n])
                     if a_sum is not None and offset is not None:
                         total = k.mac(offset[panel, block, n], a_sum[row, block], total)
