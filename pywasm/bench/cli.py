@@ -78,6 +78,26 @@ def inference(
     _end(*measured, out)
 
 
+@app.command()
+def answers(
+    peers: Annotated[
+        bool, typer.Option("--peers", help="Beside wllama and onnxruntime-web.")
+    ] = False,
+    quick: Quick = False,
+    only: Only = None,
+    out: Out = OUT,
+    model: Annotated[
+        str, typer.Option(help="A GGUF file of Llama's family with Q4_1 and Q8_0 weights.")
+    ] = "smollm2",
+) -> None:
+    """Answers: prefill, decoding, first tokens by what is cached, chats, replacement, memory."""
+    with _ready():
+        from .answers import Options, run
+
+        measured = run(Options(out, peers, quick, tuple(only or ()), model), _console())
+    _end(*measured, out)
+
+
 def _console() -> Console:
     # Into a file or a pipe nothing is folded.
     console = Console()

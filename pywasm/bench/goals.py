@@ -104,11 +104,40 @@ _INFERENCE: tuple[Goal, ...] = (
     Goal(_TYPED, "first_semantic_ms", 7000.0, 5000.0),
     Goal(_TYPED, "first_keyword_ms", 600.0, None),
 )
-GOALS: tuple[Goal, ...] = (*_SEARCH, *_INFERENCE)
+_PREFILL, _DECODE = "smollm2-prefill500", "smollm2-decode"
+_WEB_INT8 = "onnxruntime-web-int8"
+_ANSWERS: tuple[Goal, ...] = (
+    Goal(f"{_PREFILL}-t1", "tokens_per_s", 220.0, 300.0, more=True),
+    Goal(f"{_PREFILL}-t1", "tokens_per_s", 220.0, None, aim_against=("", _WEB_INT8), more=True),
+    Goal(f"{_PREFILL}-t1", "tokens_per_s", 10.0, None, against=("", "wllama"), more=True),
+    Goal(f"{_DECODE}-t1", "tokens_per_s", 60.0, 100.0, more=True),
+    *(
+        Goal(f"{_DECODE}-t1", "tokens_per_s", 1.0, None, against=("", peer), more=True)
+        for peer in ("wllama", "wllama-q8", _WEB_INT8, "onnxruntime-web-q4")
+    ),
+    Goal(f"{_DECODE}-t1", "bound_share", 0.45, 0.75, more=True),
+    *(
+        Goal(f"{case}-t2", "tokens_per_s", must, None, against=(f"{case}-t1", "pywasm"), more=True)
+        for case, must in ((_PREFILL, 1.6), (_DECODE, 1.3))
+    ),
+    Goal("rag-exact", "ttft_ms", 1.25, 1.1, against=("rag-last32", "pywasm")),
+    Goal("rag-reload", "ttft_ms", 1.6, 1.25, against=("rag-last32", "pywasm")),
+    Goal("rag1-shipped", "ttft_ms", 1 / 4, 1 / 5, against=("rag1-none", "pywasm")),
+    Goal("rag1-shipped-network", "ttft_ms", 1.0, None, against=("rag1-none", "pywasm")),
+    Goal("chat-resume-2000", "resume_ms", 150.0, 50.0),
+    # Of the weights once, the KV budget and 40 MB.
+    Goal("answer-memory", "peak_share", 1.0, None),
+    Goal("trace-500", "hit_rate", 1.06, 1.3, against=("", "lru"), more=True, engine="pgdsf"),
+    Goal("answer-page", "longest_task_ms", 50.0, 16.0),
+)
+GOALS: tuple[Goal, ...] = (*_SEARCH, *_INFERENCE, *_ANSWERS)
 RECALL = 0.95
 RECALLS = {"memory-50k-r99": 0.99}
 # Cases that promise no recall, by the beginnings of their names.
-_NO_RECALL = ("build", "bundle", "insert", _VISIT, "gemm", "minilm", _TYPED)
+_NO_RECALL = (
+    *("build", "bundle", "insert", _VISIT, "gemm", "minilm", _TYPED),
+    *("smollm2", "rag", "chat", "answer", "trace"),
+)
 
 
 def judge(rows: Sequence[Row], goals: Sequence[Goal] = GOALS) -> list[Verdict]:

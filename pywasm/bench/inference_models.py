@@ -50,7 +50,7 @@ class Models:
         target = self._folder / f"{dtype}.onnx"
         if not target.exists():
             source = self.files.model if dtype == "f32" else self._quantised()
-            _link(source, target)
+            link(source, target)
         return target
 
     def tflite(self, batch: int, seq: int) -> Path:
@@ -162,7 +162,7 @@ def _quiet() -> Iterator[None]:
         logging.disable(logging.NOTSET)
 
 
-def _link(source: Path, target: Path) -> None:
+def link(source: Path, target: Path) -> None:
     """A hard link where the file system has them between the two, else a copy."""
     try:
         os.link(source, target)

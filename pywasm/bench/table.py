@@ -12,7 +12,7 @@ from .goals import Verdict, judge
 from .result import Result, Row
 
 OURS = "pywasm"
-SHARES = ("recall@10", "peak_share")  # more is better, and a p99 says nothing
+SHARES = ("recall@10", "peak_share", "bound_share", "hit_rate", "token_rate")  # a p99 says nothing
 
 
 def show(result: Result, console: Console) -> None:
