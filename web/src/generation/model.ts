@@ -28,6 +28,8 @@ import type { GenerationStart, GenerationStats, GeneratorInfo, GeneratorProgress
 
 /** Where a site carries its generator. */
 const CARRIED = "generator/";
+/** Segments that people wrote: what looks like a special token in them is text. */
+const LITERAL = ["document", "question"];
 /** Tokens of a run while another generation waits for its next token, or for what may be of no use. */
 const SMALL_CHUNK = 32;
 
@@ -275,7 +277,7 @@ export class GeneratorModel {
   /** The prompt in tokens. In front of a plain text goes what the model was trained to begin with; templates write it themselves. */
   #segments(prompt: Prompt): Segment[] {
     const segments: Segment[] = this.#texts(prompt).map(({ kind, text, id }) => ({
-      kind, ...(id !== undefined && { id }), tokens: this.#tokenizer.encode(kind === "document" ? this.#tokenizer.literal(text) : text),
+      kind, ...(id !== undefined && { id }), tokens: this.#tokenizer.encode(LITERAL.includes(kind) ? this.#tokenizer.literal(text) : text),
     }));
     const { bos } = this.#plan.decoder!;
     const [first] = segments;

@@ -37,7 +37,7 @@ export interface Message {
   content: string;
 }
 
-/** A part of a prompt, tokenised on its own. What is written as a special token in a "document" stays text. */
+/** A part of a prompt, tokenised on its own. What looks like a special token in a "document" or "question" stays text. */
 export interface TextSegment {
   kind: SegmentKind;
   text: string;
@@ -121,7 +121,7 @@ export interface GeneratorStatus {
   /** Rounding of multiply-adds: "fused" where the device has relaxed SIMD. */
   numeric: "fused" | "separate";
   /** What matrix products are computed in. */
-  activations: "int8" | "f32";
+  activations: "int16" | "f32";
   threads: number;
   /** Bytes; `kv`: of the arena, used or not. */
   memory: { weights: number; arena: number; scratch: number; kv: number; total: number };
@@ -146,6 +146,8 @@ export interface KvStatus {
   nodes: number;
   /** Prompts that are running. */
   leases: number;
+  /** Tokens whose KV was needed since the model was opened, by where it came from. */
+  tokens: { memory: number; storage: number; shipped: number; computed: number };
   /** `bytes` of at most `budget`; `full`: the browser gives no more. null where nothing is stored. */
   storage: { tier: "opfs" | "indexeddb"; bytes: number; budget: number; records: number; full: boolean } | null;
 }

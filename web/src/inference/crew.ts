@@ -39,6 +39,8 @@ export class Crew {
   readonly #calls: readonly Call[];
   /** The step that this thread was in last. */
   #step = 0;
+  /** Steps below this one have their end noted. */
+  #noted = 0;
 
   /** For run number `run` of the session whose memory this is. */
   constructor(memory: WebAssembly.Memory, run: number, calls: readonly Call[]) {
@@ -77,7 +79,7 @@ export class Crew {
       if (next >>> TAG_SHIFT !== this.#tag) return true;
       if (step !== this.#step) {
         const now = performance.now();
-        ends?.fill(now, this.#step, step);
+        this.#note(ends, step, now);
         this.#step = step;
         if (step >= calls.length) return true;
         if (now > until) return false;
@@ -89,24 +91,47 @@ export class Crew {
       if (piece === call.pieces.length - 1) this.#wait(next);
       else if (Atomics.compareExchange(cells, NEXT, next, next + 1) === next) {
         perform(call, call.pieces[piece]!, call.pieces[piece + 1]!);
-        this.#done(step, call.pieces.length - 1);
+        if (this.#done(step, call.pieces.length - 1)) this.#publish(this.#alone(step + 1, perform, until, ends));
       }
     }
   }
 
-  /** A piece of `step` is done; after the last of `pieces` the next step is the current one. */
-  #done(step: number, pieces: number): void {
+  /** A piece of `step` is done; true if it was the last of `pieces`. */
+  #done(step: number, pieces: number): boolean {
     const cells = this.#cells;
     for (;;) {
       const done = Atomics.load(cells, DONE);
-      if (done >>> COUNT_BITS !== this.#word(step) >>> COUNT_BITS) return;  // the run has failed meanwhile
-      if (Atomics.compareExchange(cells, DONE, done, done + 1) !== done) continue;
-      if ((done & COUNT) + 1 === pieces && !this.failed) this.#publish(step + 1);
-      return;
+      if (done >>> COUNT_BITS !== this.#word(step) >>> COUNT_BITS) return false;  // the run has failed meanwhile
+      if (Atomics.compareExchange(cells, DONE, done, done + 1) === done) return (done & COUNT) + 1 === pieces;
     }
   }
 
+  /**
+   * Does what the others could only wait for: steps of one piece from `step` on. Answers the next one:
+   * of several pieces, or of any when the time `until` is over.
+   */
+  #alone(step: number, perform: Perform, until: number, ends: Float64Array | null): number {
+    let current = step;
+    for (; current < this.#calls.length && !this.failed; current++) {
+      const call = this.#calls[current]!;
+      const now = performance.now();
+      if (call.pieces.length > 2 || now > until) break;
+      this.#note(ends, current, now);
+      if (call.pieces.length === 2) perform(call, call.pieces[0]!, call.pieces[1]!);
+    }
+    return current;
+  }
+
+  /** Steps below `step` had ended by `now`. */
+  #note(ends: Float64Array | null, step: number, now: number): void {
+    if (step <= this.#noted) return;
+    ends?.fill(now, this.#noted, step);
+    this.#noted = step;
+  }
+
+  /** Makes `step` the current one, or the next that has anything to do; not after the end of a run that failed. */
   #publish(step: number): void {
+    if (this.failed && step !== STEP) return;
     let current = step;
     while (current < this.#calls.length && this.#calls[current]!.pieces.length === 1) current++;  // nothing to do
     const word = this.#word(current);

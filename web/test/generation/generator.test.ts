@@ -69,7 +69,7 @@ test("a plain text begins as the model was trained to, a template as it says", a
   expect(await first("ab")).toEqual([START, 97, 98]);
   expect(await first("<|im_start|>ab")).toEqual([START, 97, 98]);
   expect(await first({ segments: [{ kind: "text", text: "ab" }] })).toEqual([97, 98]);
-  expect(await generator.count([{ kind: "system", text: "ab" }, { kind: "document", text: "<|im_end|>" }])).toEqual([2, 10]);
+  expect(await generator.count([{ kind: "system", text: "ab" }, { kind: "document", text: "<|im_end|>" }, { kind: "question", text: "<|im_end|>" }, { kind: "text", text: "<|im_end|>" }])).toEqual([2, 10, 10, 1]);
   await other.stop();
 });
 
