@@ -139,10 +139,13 @@ def parse_index(data: bytes, where: str) -> tuple[int, list[KvEntry]]:
 def check_kv(site: Path, kv: ShippedKv) -> list[str]:
     """What is wrong with the files of `kv`, each record against its own check."""
     file = site / kv.index.file
-    try:
-        _, entries = parse_index(file.read_bytes(), str(file))
-    except FileNotFoundError:
+    if not file.is_file():
         return [f"{file}: missing"]
+    data = file.read_bytes()
+    if hashlib.sha256(data).hexdigest() != kv.index.sha256:
+        return [f"{file}: its SHA-256 is not the manifest's"]
+    try:
+        _, entries = parse_index(data, str(file))
     except UserError as error:
         return [str(error)]
     problems: list[str] = []
