@@ -52,6 +52,8 @@ export class KvCache {
   readonly #gone = new Set<TreeNode>();
   readonly #host: LeaseHost;
   readonly #storage: StorageTier | null;
+  /** Tokens whose KV was needed so far, by where it came from. */
+  readonly #tokens = { memory: 0, storage: 0, shipped: 0, computed: 0 };
 
   constructor({ arena, identity, budget, policy = "pgdsf", storage = null }: KvCacheOptions) {
     this.#blocks = new Blocks(arena, budget);
@@ -61,7 +63,10 @@ export class KvCache {
       blocks: this.#blocks,
       allocate: () => this.#allocate(),
       used: (node) => this.#use(node),
-      measured: (from, to, ms) => this.#rates.computed(from, to - from, ms),
+      measured: (from, to, ms) => {
+        this.#tokens.computed += to - from;
+        this.#rates.computed(from, to - from, ms);
+      },
       released: (lease, tip) => {
         this.#leases.delete(lease);
         this.#storage?.demote(tip);
@@ -116,6 +121,8 @@ export class KvCache {
     for (const block of table) this.#blocks.retain(block);
     tip.pins++;
     const sources = { memory, storage: cached - memory, shipped: 0 };
+    this.#tokens.memory += sources.memory;
+    this.#tokens.storage += sources.storage;
     const lease = new Lease(this.#host, { prompt, tip, blocks: table, cached, sources, private: keep !== "storage", tag: "" });
     this.#leases.add(lease);
     return lease;
@@ -173,7 +180,7 @@ export class KvCache {
     let nodes = 0;
     for (const { blocks, record } of this.#tree.nodes()) if (blocks || record) nodes++;
     const { used, budget, arena } = this.#blocks;
-    return { blocks: used, budget, bytes: used * arena.blockBytes, nodes, leases: this.#leases.size, storage: this.#storage?.status() ?? null };
+    return { blocks: used, budget, bytes: used * arena.blockBytes, nodes, leases: this.#leases.size, tokens: { ...this.#tokens }, storage: this.#storage?.status() ?? null };
   }
 
   /** Fulfilled when all that is to be stored is. */

@@ -141,6 +141,8 @@ export class StorageTier {
     while (nodes.length > 0) {
       const broken = await this.#loadAll(nodes, signal);
       if (broken === null) return;
+      // Now that it is closed: what is open can't be removed.
+      if (broken.record) await this.remove(broken.record);
       nodes = nodes.slice(0, nodes.indexOf(broken));
     }
   }
@@ -166,7 +168,6 @@ export class StorageTier {
         const whole = record && file && (await this.#read(file, record, missing, loaded));
         throwIfAborted(signal);
         if (whole) continue;
-        if (record) void this.remove(record);
         return node;
       }
       rates.storage.learn(loaded.size * this.#form.blockBytes, performance.now() - began);
