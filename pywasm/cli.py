@@ -58,7 +58,7 @@ class WeightsOption(StrEnum):
 
 
 class ActivationsOption(StrEnum):
-    int8 = "int8"
+    int16 = "int16"
     f32 = "f32"
 
 
@@ -370,7 +370,7 @@ def compile_(
     activations: Annotated[
         ActivationsOption,
         typer.Option(help="In a language model's matrix products. f32: exact and slower."),
-    ] = ActivationsOption.int8,
+    ] = ActivationsOption.int16,
     as_json: Json = False,
 ) -> None:
     """Compile a transformer for the browser: a plan, its kernels and its weights.

@@ -12,12 +12,11 @@ from pywasm.compile.compile import Compiled
 from pywasm.compile.plan_types import FORMAT, Plan, PlanDecoder, Port
 from pywasm.errors import UserError
 from pywasm.generator.agreement import measure
-from pywasm.generator.decoder import Decoder
+from pywasm.generator.decoder import KV_BLOCK, Decoder
 from pywasm.generator.gguf_model import read_gguf
 from pywasm.generator.hf_model import read_hf
 from pywasm.generator.lower import (
     CHUNK,
-    KV_BLOCK,
     Activations,
     DecoderWeights,
     in_dtype,
@@ -34,7 +33,7 @@ _LEAST_SAME = 0.7
 def compile_generator(
     name: str,
     weights: DecoderWeights = "auto",
-    activations: Activations = "int8",
+    activations: Activations = "int16",
     on_stage: Callable[[str], None] = lambda name: None,
 ) -> Compiled:
     """The plan of a language model, its agreement with the model's own weights measured.

@@ -16,6 +16,9 @@ from pywasm.compile.fused import F32
 from pywasm.errors import UserError
 from pywasm.generator.matrix import Matrix
 
+KV_BLOCK = 32  # tokens
+_MOST_CONTEXT = 32768
+
 
 @dataclass(frozen=True, eq=False)
 class Config:
@@ -38,6 +41,8 @@ class Config:
 
     def check(self, where: str) -> None:
         """Raises UserError for sizes that can't be a model's."""
+        if self.context < KV_BLOCK:
+            raise UserError(f"{where}: a context of {self.context}; expected {KV_BLOCK} or more")
         sizes = {name: value for name, value in vars(self).items() if isinstance(value, int)}
         for name, value in sizes.items():
             if not 1 <= value <= 1 << 24:
@@ -89,6 +94,12 @@ class Decoder:
     layers: list[Layer]
     norm: F32
     head: Matrix | None
+
+
+def usable_context(tokens: int) -> int:
+    """What of a model's context is offered: whole KV blocks, and no more than their angles and
+    keys have room for in a browser."""
+    return min(tokens, _MOST_CONTEXT) // KV_BLOCK * KV_BLOCK
 
 
 def rope_frequencies(

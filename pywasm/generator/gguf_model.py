@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pywasm.compile.fused import F32
-from pywasm.generator.decoder import Config, Decoder, Layer, Text, rope_frequencies
+from pywasm.generator.decoder import Config, Decoder, Layer, Text, rope_frequencies, usable_context
 from pywasm.generator.ggml import read_matrix, read_vector
 from pywasm.generator.gguf_file import GgufFile
 from pywasm.generator.gguf_tokenizer import begin, ends, tokenizer_json
@@ -78,7 +78,7 @@ def _config(file: GgufFile, architecture: str, vocab: int) -> Config:
         file.fail(f"RoPE with base {base} and factor {factor}; expected positive numbers")
     config = Config(
         vocab=vocab,
-        context=whole("context_length"),
+        context=usable_context(whole("context_length")),
         width=width,
         heads=heads,
         kv_heads=whole("attention.head_count_kv", heads) or heads,

@@ -14,7 +14,7 @@ import tokenizers
 
 from pywasm.compile.fused import F32
 from pywasm.errors import UserError
-from pywasm.generator.decoder import Config, Decoder, Layer, Text, rope_frequencies
+from pywasm.generator.decoder import Config, Decoder, Layer, Text, rope_frequencies, usable_context
 from pywasm.generator.matrix import Dense
 from pywasm.safetensors_dir import read_weights, weight_files
 
@@ -104,7 +104,7 @@ def _config(settings: _Settings) -> Config:
     head_dim = settings.whole("head_dim", width // heads)
     config = Config(
         vocab=settings.whole("vocab_size"),
-        context=settings.whole("max_position_embeddings"),
+        context=usable_context(settings.whole("max_position_embeddings")),
         width=width,
         heads=heads,
         kv_heads=settings.whole("num_key_value_heads", heads),

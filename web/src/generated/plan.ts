@@ -66,8 +66,8 @@ export interface PlanDecoder {
   bos: number | null;
   /** Tokens that end an answer */
   eos: number[];
-  /** In matrix products */
-  activations: "int8" | "f32";
+  /** In matrix products; int16: 16 bits with weights of 4 bits, 14 with those of 8 */
+  activations: "int16" | "f32";
   /** Kernels beside the steps, by what they do (kv_move, ...) */
   aux: Record<string, number>;
   /** Measured at compile time; null: not */
