@@ -229,7 +229,9 @@ def _default(schedule: Schedule, parameters: Parameters) -> None:
     schedule.bind("panel", "grid")
     bits = parameters.get("bits", 4)
     if schedule.kernel().numeric == "fused":
-        tile_rows(schedule, 4, (2,), WORDS // 2 if bits == 4 else WORDS)
+        # 8 sums of dot products, of two planes 4 a row, leave registers for what is multiplied.
+        tile, tails = (2, ()) if parameters.get("planes", 1) == 2 else (4, (2,))
+        tile_rows(schedule, tile, tails, WORDS // 2 if bits == 4 else WORDS)
     else:
         tile_rows(schedule, 3, (), 1)
     schedule.vectorise("start*").vectorise("add*")
