@@ -1,6 +1,6 @@
 # Five commands for the whole life of the project; each sets up what it needs and does nothing twice.
 #
-#   make demo    build the Python documentation's search site and serve it on localhost
+#   make demo    build the site that searches and answers from the Python documentation, and serve it
 #   make test    all checks and tests (what CI runs)
 #   make bench   the benchmarks, in headless browsers, with the peers
 #   make check   linters, types, import rules
@@ -80,7 +80,7 @@ wheel: build
 
 # --- the five --------------------------------------------------------------------------------
 demo: build
-	@$(BIN)/pywasm build --python-docs -o site
+	@$(BIN)/pywasm build --python-docs -o site --generator smollm2
 	$(BIN)/pywasm serve site --port $(PORT) --open
 
 check: build $(STAMPS)/apt-test
