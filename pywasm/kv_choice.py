@@ -5,7 +5,8 @@ suggests, and where the corpus is dense, for a question about something said in 
 its neighbours. So half of the expected use is put on the suggestions, in equal shares, and half on
 passages (all, or a sample) in the place of questions. A question's share goes to the chunks nearest
 to it as 1, 1/2, 1/3: the prompt's first document is the one whose KV is taken from the site, and
-mostly the nearest one is first. What is expected of a chunk, for each byte it takes, is its rank.
+mostly the nearest one is first. Chunks are taken by that share alone: reading a long one takes
+longer, as its KV takes more bytes, so time saved for a byte is the share's.
 """
 
 import numpy as np
@@ -52,11 +53,11 @@ def _share_out(scores: F32, use: npt.NDArray[np.float64]) -> None:
 def choose(
     use: npt.NDArray[np.float64], sizes: npt.NDArray[np.int64], limit: int | None
 ) -> list[int]:
-    """Chunks by falling use a byte while they fit into `limit` bytes; all of them for None.
+    """Chunks by falling use while they fit into `limit` bytes; all of them for None.
 
     A chunk that nobody is expected to ask for is not taken where there is a limit.
     """
-    order = np.argsort(-use / sizes, kind="stable")
+    order = np.argsort(-use, kind="stable")
     if limit is None:
         return [int(chunk) for chunk in order]
     chosen: list[int] = []

@@ -177,13 +177,13 @@ def test_use_is_expected_of_what_is_suggested_and_of_what_is_dense() -> None:
     assert expected_use(vectors[:1], none, 0).tolist() == [0]
 
 
-def test_what_is_used_most_for_its_size_is_chosen() -> None:
+def test_what_is_used_most_and_fits_is_chosen() -> None:
     use = np.array([0.5, 0.3, 0.2, 0.0])
     sizes = np.array([100, 10, 10, 1])
     assert choose(use, sizes, 20) == [1, 2]
-    assert choose(use, sizes, 110) == [1, 2]
-    assert choose(use, sizes, 120) == [1, 2, 0]
-    assert sorted(choose(use, sizes, None)) == [0, 1, 2, 3]
+    assert choose(use, sizes, 110) == [0, 1]
+    assert choose(use, sizes, 120) == [0, 1, 2]
+    assert choose(use, sizes, None) == [0, 1, 2, 3]
     assert choose(use, sizes, 5) == []
 
 
