@@ -27,12 +27,12 @@ void Rerank::begin(const DistanceQuery& query, std::span<const Candidate> candid
   const float least = expf((0.5f - static_cast<float>(depth)) / reach);
   for (const Candidate& candidate : candidates) {
     const bool stored = candidate.row < index_.base_rows();  // inserted rows are at hand
-    if (!all && stored && weight_of(index_.vector_page(candidate.row)) < least) continue;
+    if (!all && stored && weights_[page_number(candidate.row)] < least) continue;
     pending_.push_back(static_cast<uint32_t>(hits_.size()));
     hits_.push_back({candidate.key, candidate.row, false});
   }
   if (max_pages == 0) return;
-  const auto weight = [this](uint32_t i) { return hits_[i].row < index_.base_rows() ? weight_of(index_.vector_page(hits_[i].row)) : 0; };
+  const auto weight = [this](uint32_t i) { return hits_[i].row < index_.base_rows() ? weights_[page_number(hits_[i].row)] : 0; };
   sort_items(pending_.begin(), pending_.end(), [&](uint32_t a, uint32_t b) {
     const float left = weight(a), right = weight(b);
     return left > right || (left == right && a < b);
@@ -40,24 +40,18 @@ void Rerank::begin(const DistanceQuery& query, std::span<const Candidate> candid
 }
 
 void Rerank::weigh_pages(std::span<const Candidate> candidates, float reach) {
-  weights_.clear();
-  for (size_t rank = 0; rank < candidates.size(); rank++)
-    if (candidates[rank].row < index_.base_rows())
-      weights_.push_back({index_.vector_page(candidates[rank].row), expf(-static_cast<float>(rank) / reach)});
-  sort_items(weights_.begin(), weights_.end(), [](const PageWeight& a, const PageWeight& b) {
-    return a.page < b.page || (a.page == b.page && a.weight > b.weight);
-  });
-  size_t count = 0;
-  for (const PageWeight& one : weights_) {
-    if (count && weights_[count - 1].page == one.page) weights_[count - 1].weight += one.weight;
-    else weights_[count++] = one;
+  weights_.assign(index_.head.section(Section::Vectors).pages, 0);
+  const float fall = expf(-1 / reach);
+  float weight = 1;
+  for (const Candidate& candidate : candidates) {
+    if (candidate.row < index_.base_rows()) weights_[page_number(candidate.row)] += weight;
+    weight *= fall;
   }
-  weights_.resize(count);
 }
 
-float Rerank::weight_of(uint32_t page) const {
-  const auto before = [](const PageWeight& one, uint32_t wanted) { return one.page < wanted; };
-  return std::lower_bound(weights_.begin(), weights_.end(), page, before)->weight;
+// Of the base row `row`, in its section.
+uint32_t Rerank::page_number(uint32_t row) const {
+  return index_.vector_page(row) - index_.head.section(Section::Vectors).first_page;
 }
 
 int32_t Rerank::step(std::vector<uint32_t>& wanted) {
@@ -104,7 +98,6 @@ int32_t Rerank::step(std::vector<uint32_t>& wanted) {
 std::span<const Hit> Rerank::hits(uint32_t k) {
   const auto end = std::remove_if(hits_.begin(), hits_.end(), [](const Hit& hit) { return hit.key != hit.key; });
   hits_.erase(end, hits_.end());
-  sort_items(hits_.begin(), hits_.end(), [](const Hit& a, const Hit& b) { return a.key < b.key || (a.key == b.key && a.row < b.row); });
-  if (hits_.size() > k) hits_.resize(k);
+  keep_least(hits_, k, [](const Hit& a, const Hit& b) { return a.key < b.key || (a.key == b.key && a.row < b.row); });
   return hits_;
 }

@@ -43,18 +43,13 @@ class Rerank {
   uint32_t pages_missed() const { return static_cast<uint32_t>(asked_.size()); }
 
  private:
-  struct PageWeight {
-    uint32_t page;
-    float weight;
-  };
-
   void weigh_pages(std::span<const Candidate> candidates, float reach);
-  float weight_of(uint32_t page) const;
+  uint32_t page_number(uint32_t row) const;
 
   Index& index_;
   const DistanceQuery* query_ = nullptr;
   uint32_t max_pages_ = 0;
-  std::vector<PageWeight> weights_;  // of the candidates' pages, by page
+  std::vector<float> weights_;  // of each page of vectors
   std::vector<Hit> hits_;
   std::vector<uint32_t> pending_;  // of hits_: those without an exact key
   std::vector<uint32_t> asked_;    // pages, ascending

@@ -33,3 +33,20 @@ void sort_items(Iterator first, Iterator last, Less less = {}) {
   for (size_t i = n / 2; i-- > 0;) sift_down(first, n, i, less);
   sort_heap_items(first, last, less);
 }
+
+// Leaves the `k` least of `items`, sorted.
+template <class Items, class Less = std::less<>>
+void keep_least(Items& items, size_t k, Less less = {}) {
+  if (k < items.size()) {
+    for (size_t i = k / 2; i-- > 0;) sift_down(items.begin(), k, i, less);
+    for (size_t i = k; k > 0 && i < items.size(); i++) {
+      if (!less(items[i], items[0])) continue;
+      items[0] = items[i];
+      sift_down(items.begin(), k, 0, less);
+    }
+    items.resize(k);
+    sort_heap_items(items.begin(), items.end(), less);
+    return;
+  }
+  sort_items(items.begin(), items.end(), less);
+}
