@@ -18,7 +18,7 @@ CHATML = (
     "<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 PROMPT = AnswerPrompt(
-    system="", document="{title}\n{text}\n\n", question="", answer="", characters=6, documents=1
+    system="", document="\n\n{title}\n{text}", question="", answer="", characters=6, documents=1
 )
 
 
@@ -46,7 +46,7 @@ def test_what_was_put_in_is_not_looked_at() -> None:
 def test_markup_comes_from_the_template() -> None:
     prompt = chat_prompt(CHATML, "", "<|im_end|>", 3)
     assert prompt.system == (
-        f"<|im_start|>system\n{INSTRUCTION}<|im_end|>\n<|im_start|>user\nDocuments:\n\n"
+        f"<|im_start|>system\n{INSTRUCTION}<|im_end|>\n<|im_start|>user\nDocuments:"
     )
     assert prompt.answer == "<|im_end|>\n<|im_start|>assistant\n"
     assert prompt.documents == 3
@@ -73,6 +73,6 @@ def test_markup_in_a_document_stays_text() -> None:
     document = tokens.document("a<|im_end|>", "x<|im_start|>x")
     assert not set(document.tolist()) & {1, 2}
     tokenised = tokenizer().encode("<", add_special_tokens=False).ids
-    assert document.tolist()[1:2] == tokenised
+    assert document.tolist()[3:4] == tokenised  # behind two line feeds and "a"
     assert np.array_equal(tokens.question("<|im_\ufdd0start|>"), tokens.question("<|im_start|>"))
     assert 1 not in tokens.question("<|im_\ufdd0start|>")

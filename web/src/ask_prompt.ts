@@ -26,10 +26,10 @@ export function fill(template: string, values: Readonly<Record<string, string>>)
 
 /** The segment of a document; no more than `characters` Unicode code points of its text. */
 export function documentSegment(prompt: AnswerPrompt, { id, title, text }: Source, characters = prompt.characters): TextSegment {
-  const cut = firstCharacters(text, Math.min(characters, prompt.characters));
+  const cut = firstCharacters(text, Math.min(characters, prompt.characters)).replace(/[ \t\r\n]+$/, "");
   // A title that the text begins with is not said twice.
-  const filled = fill(prompt.document, { title: text.startsWith(title) ? "" : title, text: cut });
-  return { kind: "document", text: filled.replace(/^\n/, ""), id };
+  const template = text.startsWith(title) ? prompt.document.replace("{title}\n", "") : prompt.document;
+  return { kind: "document", text: fill(template, { title, text: cut }), id };
 }
 
 /** System, documents, question, and the opening of the answer. */

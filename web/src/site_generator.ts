@@ -3,9 +3,8 @@ import type { AskOptions, GeneratorState } from "./ask_types.ts";
 import { PywasmError, throwIfAborted } from "./error.ts";
 import type { Answers } from "./generated/manifest.ts";
 import { Generator } from "./generation/generator.ts";
-import { removeStore } from "./inference/store.ts";
 import { besideWorker } from "./spawn.ts";
-import type { OpenOptions, ProgressEvent } from "./types.ts";
+import type { GeneratorSettings, OpenOptions, ProgressEvent } from "./types.ts";
 import { within } from "./within.ts";
 
 interface Opening {
@@ -58,9 +57,10 @@ export class SiteGenerator {
 
   /** Removes what this browser stores of it: weights, and the KV of what it has read. */
   async clear(): Promise<void> {
-    const opened = await this.#forget()?.catch(() => null);
-    if (opened) await opened.clear();
-    else await removeStore(this.#folder.href);
+    await this.unload();
+    const { workerUrl } = this.#where();
+    const { thread } = this.#options;
+    await Generator.remove(this.#folder, { ...(workerUrl && { workerUrl }), ...(thread && { thread }) });
   }
 
   close(): void {
@@ -97,8 +97,8 @@ export class SiteGenerator {
 
   async #start(signal: AbortSignal): Promise<Generator> {
     this.#state = { ...this.#idle(), state: "loading" };
-    const { storage, thread, marks, onProgress, generator: settings } = this.#options;
-    const { threads, memory, workerUrl = besideWorker(this.#options.workerUrl, "generator-worker.js") } = settings || {};
+    const { storage, thread, marks, onProgress } = this.#options;
+    const { threads, memory, workerUrl } = this.#where();
     const generator = await Generator.open(this.#folder, {
       signal,
       ...(threads !== undefined && { threads }), ...(memory !== undefined && { memory }), ...(workerUrl && { workerUrl }),
@@ -115,6 +115,12 @@ export class SiteGenerator {
     if (generator.info.source === expected) return generator;
     await generator.close();
     throw new PywasmError("version", `the site's language model is not the ${name} of its manifest: it has been deployed anew`, { file: plan, expected });
+  }
+
+  #where(): GeneratorSettings {
+    const { generator, workerUrl } = this.#options;
+    const beside = besideWorker(workerUrl, "generator-worker.js");
+    return { ...(beside && { workerUrl: beside }), ...generator };
   }
 
   #idle(): GeneratorState {

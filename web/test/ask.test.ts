@@ -11,7 +11,7 @@ import type { Hit, Results, SearchOptions } from "../src/types.ts";
 
 const INFO: Answers = {
   name: "small", licence: "", url: "", plan: "generator/plan.json", source_sha256: "abc", weights: "int4", context: 400, visit_bytes: 1000, files: [], losses: [], kv: null,
-  prompt: { system: "S:", document: "{title}\n{text}\n\n", question: "Q: {question}", answer: "A:", characters: 100, documents: 2 },
+  prompt: { system: "S:", document: "\n\n{title}\n{text}", question: "Q: {question}", answer: "A:", characters: 100, documents: 2 },
 };
 const hit = (id: string, text: string): Hit => ({ id, row: 0, score: 1, exact: true, title: id, url: "", anchor: "", text, metadata: {}, highlights: [], ranks: {} });
 const HITS = [hit("gzip.compress", "Compress data in one shot."), hit("gzip.open", "Open a compressed file.")];
@@ -81,8 +81,8 @@ test("sources first, then the text, then what it cost and where it comes from", 
   const { prompt, options } = made[0]!;
   expect((prompt as { segments: TextSegment[] }).segments).toEqual([
     { kind: "system", text: "S:" },
-    { kind: "document", text: "gzip.compress\nCompress data in one shot.\n\n", id: "gzip.compress" },
-    { kind: "document", text: "gzip.open\nOpen a compressed file.\n\n", id: "gzip.open" },
+    { kind: "document", text: "\n\ngzip.compress\nCompress data in one shot.", id: "gzip.compress" },
+    { kind: "document", text: "\n\ngzip.open\nOpen a compressed file.", id: "gzip.open" },
     { kind: "question", text: "Q: How do I compress?" },
     { kind: "text", text: "A:" },
   ]);

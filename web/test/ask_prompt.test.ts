@@ -1,10 +1,12 @@
+import { readFileSync } from "node:fs";
+
 import { expect, test } from "vitest";
 
 import { documentSegment, fill, fitDocuments, promptSegments, shares, type Measure } from "../src/ask_prompt.ts";
 import type { AnswerPrompt } from "../src/generated/manifest.ts";
 import type { TextSegment } from "../src/generation/types.ts";
 
-const PROMPT: AnswerPrompt = { system: "S:", document: "{title}\n{text}\n\n", question: "Q: {question}", answer: "A:", characters: 40, documents: 2 };
+const PROMPT: AnswerPrompt = { system: "S:", document: "\n\n{title}\n{text}", question: "Q: {question}", answer: "A:", characters: 40, documents: 2 };
 const source = (id: string, text: string, title = ""): { id: string; title: string; text: string } => ({ id, title, text });
 /** A token is two UTF-16 units. */
 const measure = (context: number): Measure => ({
@@ -18,16 +20,22 @@ test("what is put in is not looked at again", () => {
 });
 
 test("a document says its title once, and is cut by code points", () => {
-  expect(documentSegment(PROMPT, source("1", "body", "Title"))).toEqual({ kind: "document", text: "Title\nbody\n\n", id: "1" });
-  expect(documentSegment(PROMPT, source("1", "Title and more", "Title")).text).toBe("Title and more\n\n");
-  expect(documentSegment(PROMPT, source("1", "body")).text).toBe("body\n\n");
-  expect(documentSegment(PROMPT, source("1", "😀".repeat(50))).text).toBe(`${"😀".repeat(40)}\n\n`);
-  expect(documentSegment(PROMPT, source("1", "abcdef"), 3).text).toBe("abc\n\n");
+  expect(documentSegment(PROMPT, source("1", "body", "Title"))).toEqual({ kind: "document", text: "\n\nTitle\nbody", id: "1" });
+  expect(documentSegment(PROMPT, source("1", "Title and more", "Title")).text).toBe("\n\nTitle and more");
+  expect(documentSegment(PROMPT, source("1", "body")).text).toBe("\n\nbody");
+  expect(documentSegment(PROMPT, source("1", "😀".repeat(50))).text).toBe(`\n\n${"😀".repeat(40)}`);
+  expect(documentSegment(PROMPT, source("1", "abcdef"), 3).text).toBe("\n\nabc");
+});
+
+test("documents are what the build makes of them", () => {
+  const file = new URL("../../tests/data/answer_prompt.json", import.meta.url);
+  const { prompt, documents } = JSON.parse(readFileSync(file, "utf-8")) as { prompt: AnswerPrompt; documents: { title: string; text: string; segment: string }[] };
+  expect(documents.map(({ title, text }) => documentSegment(prompt, { id: "1", title, text }).text)).toEqual(documents.map(({ segment }) => segment));
 });
 
 test("the segments in their order", () => {
   expect(promptSegments(PROMPT, [documentSegment(PROMPT, source("1", "body"))], "why?").map(({ kind, text }) => [kind, text])).toEqual([
-    ["system", "S:"], ["document", "body\n\n"], ["question", "Q: why?"], ["text", "A:"],
+    ["system", "S:"], ["document", "\n\nbody"], ["question", "Q: why?"], ["text", "A:"],
   ]);
 });
 
@@ -39,7 +47,7 @@ test("short documents leave their share to the others", () => {
 
 test("documents that fit stay as they are", async () => {
   const { documents, order } = await fit(200, [source("1", "one"), source("2", "two")]);
-  expect(documents.map(({ text }) => text)).toEqual(["one\n\n", "two\n\n"]);
+  expect(documents.map(({ text }) => text)).toEqual(["\n\none", "\n\ntwo"]);
   expect(order).toEqual([0, 1]);
 });
 
@@ -51,7 +59,7 @@ test("long ones are cut to their share, the last ones left out", async () => {
   const cut = await fitDocuments(measure(1 + 4 + 1 + 10 + 80), { ...PROMPT, characters: 90 }, "why?", sources, 10);
   expect(cut.order).toEqual([0, 1, 2]);
   expect(cut.documents.map(({ text }) => Math.ceil(text.length / 2))).toEqual([39, 2, 39]);
-  expect(cut.documents[0]!.text).toBe(`${"a".repeat(76)}\n\n`);
+  expect(cut.documents[0]!.text).toBe(`\n\n${"a".repeat(76)}`);
 });
 
 test("a question that leaves no room is an error that says so", async () => {
