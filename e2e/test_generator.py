@@ -307,12 +307,12 @@ def test_f32(
     serve: Callable[[Path], Host],
     generator_tab: Tab,
 ) -> None:
-    """With activations in f32 the golden texts come out word for word."""
+    """With activations in f32 the golden texts come out word for word; KV is rounded to halves."""
     pywasm("compile", "smollm2", "-o", str(tmp_path / "model"), "--activations", "f32")
     tab = generator_tab(chromium, serve(generator_site(tmp_path / "model", tmp_path / "site")))
     tab.open(threads=2)
     assert tab.status()["activations"] == "f32"
-    check_golden(tab, 1e-3)
+    check_golden(tab, 0.01)
     for row in GOLDEN:
         made = tab.generate(prompt_of(row), maxTokens=len(row["greedy_ids"]))
         assert made["text"] == row["greedy_text"].removesuffix("<|im_end|>")

@@ -12,6 +12,7 @@ import { compileProgram } from "../inference/program.ts";
 import { Runner, type Prepared } from "../inference/runner.ts";
 import { namesOf } from "../inference/wasm_backend.ts";
 import { MemoryArena } from "./arena.ts";
+import { KvKernels } from "./kv_kernels.ts";
 
 /** Numbers of rows whose programs are kept; one token and a full chunk are most of all runs. */
 const PROGRAMS = 32;
@@ -37,6 +38,8 @@ export interface ForwardOptions {
 
 export class Decoder {
   readonly arena: MemoryArena;
+  /** null where the plan has none. */
+  readonly kernels: KvKernels | null;
   readonly #setup: DecoderSetup;
   readonly #config: PlanDecoder;
   readonly #memory: WebAssembly.Memory;
@@ -56,6 +59,7 @@ export class Decoder {
     this.#memory = allocate(this.#layout.bytes, kv, device.shared, plan);
     this.arena = new MemoryArena(this.#memory, this.#layout.bytes, this.#config.kv_block_bytes);
     this.#runner = new Runner({ memory: this.#memory, module, names: namesOf(plan), threads: device.threads, spawn });
+    this.kernels = KvKernels.of({ plan, numeric: device.numeric, memory: this.#memory, runner: this.#runner, layout: this.#layout, arena: this.arena });
     const port = (name: string): Port => [...plan.inputs, ...plan.outputs].find((one) => one.name === name)!;
     this.#ports = { ids: port("ids"), place: port("place"), table: port("table"), logits: port("logits") };
   }

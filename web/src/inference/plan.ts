@@ -94,9 +94,9 @@ class Checker {
     this.#that(typeof encoder.query_prefix === "string" && typeof encoder.document_prefix === "string", "encoder: prefixes are missing");
   }
 
-  #decoder({ kind, steps, symbols, inputs, outputs }: Plan, decoder: PlanDecoder): void {
+  #decoder({ kind, kernels, steps, symbols, inputs, outputs }: Plan, decoder: PlanDecoder): void {
     this.#that(kind === "decoder", `kind: "encoder" or "decoder" expected, found ${JSON.stringify(kind)}`);
-    const { vocab, context, layers, chunk, head, kv_block: block, kv_block_bytes: bytes, tokenizer, template, bos, eos } = decoder;
+    const { vocab, context, layers, chunk, head, kv_block: block, kv_block_bytes: bytes, tokenizer, template, bos, eos, aux } = decoder;
     for (const [name, value] of Object.entries({ vocab, context, layers, chunk })) {
       this.#that(Number.isSafeInteger(value) && value > 0 && value <= 1 << 24, `decoder.${name} is ${value}`);
     }
@@ -106,6 +106,7 @@ class Checker {
     this.#that(typeof template === "string", "decoder.template is missing");
     for (const token of bos === null ? eos : [bos, ...eos]) this.#that(Number.isInteger(token) && token >= 0 && token < vocab, `decoder: token ${token} in a vocabulary of ${vocab}`);
     this.#that(Number.isInteger(head) && head >= 0 && head <= steps.length, `decoder.head is ${head}, there are ${steps.length} steps`);
+    for (const [name, kernel] of Object.entries(aux)) this.#index(kernel, kernels, `decoder.aux.${name}`);
     this.#that(symbols.join() === "rows", `symbols: rows expected, found ${symbols.join()}`);
     const ports = [...inputs, ...outputs].map(({ name, dtype, shape }) => `${name} ${dtype} ${JSON.stringify(shape)}`);
     const wanted = ['ids i32 ["rows"]', "place i32 [2]", `table i32 [${context / block}]`, `logits f32 [${vocab}]`];

@@ -97,6 +97,15 @@ export class Runner {
     this.#pool?.post({ kind: "adopt", module, names });
   }
 
+  /** Runs one kernel on this thread, all of its grid; not while a program runs. */
+  call(kernel: number, args: readonly number[], grid: number): void {
+    try {
+      this.#kernels.perform({ kernel, args: [...args, 0, grid], pieces: [] }, 0, grid);
+    } catch (error) {
+      throw failed(error);
+    }
+  }
+
   /** Runs all calls, one program at a time. `ends` takes when each of them ended, by performance.now(). */
   async execute({ id, calls }: Prepared, signal: AbortSignal | undefined, ends: Float64Array | null): Promise<void> {
     // After a pause there can't be anything that waits.
@@ -112,7 +121,7 @@ export class Runner {
         }
       }
     } catch (error) {
-      throw error instanceof WebAssembly.RuntimeError ? new PywasmError("worker", `a kernel failed: ${error.message}`, { cause: error }) : error;
+      throw failed(error);
     }
   }
 
@@ -158,6 +167,10 @@ export class Runner {
       throw new PywasmError("corrupt", `the kernels can't be used: ${cause instanceof Error ? cause.message : String(cause)}`, { cause });
     }
   }
+}
+
+function failed(error: unknown): unknown {
+  return error instanceof WebAssembly.RuntimeError ? new PywasmError("worker", `a kernel failed: ${error.message}`, { cause: error }) : error;
 }
 
 function closed(): PywasmError {

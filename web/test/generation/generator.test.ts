@@ -24,7 +24,7 @@ function promptOf(least: number, length = 20): string {
 
 test("text follows text, to the token that ends it", async () => {
   await using generator = await Generator.open(address, options);
-  expect(generator.info).toEqual({ name: "sample", licence: "Apache-2.0", source: "0".repeat(64), context: 512, vocab: 262, kvBytes: 8 });
+  expect(generator.info).toEqual({ name: "sample", licence: "Apache-2.0", source: "0".repeat(64), context: 512, vocab: 262, kvBytes: 64 });
   for (const prompt of ["one", "two", "x".repeat(400)]) {
     const wanted = continued(bytes(prompt), 512 - prompt.length);
     const generation = generator.generate(prompt, { maxTokens: 500 });
@@ -201,7 +201,7 @@ test("arguments are checked where they are given", async () => {
   }
   await expect(Generator.open(address, { ...options, threads: 0 })).rejects.toMatchObject({ code: "argument" });
   await expect(Generator.open(address, { ...options, memory: -1 })).rejects.toMatchObject({ code: "argument" });
-  await expect(Generator.open(address, { ...options, memory: 10 })).rejects.toMatchObject({ code: "argument", message: expect.stringContaining("256 bytes of 32 tokens") });
+  await expect(Generator.open(address, { ...options, memory: 10 })).rejects.toMatchObject({ code: "argument", message: expect.stringContaining("2048 bytes of 32 tokens") });
 });
 
 test("what is stored serves without a network, until it is removed", async () => {
@@ -249,7 +249,7 @@ test("a worker that died is an error for those who wait and is started again by 
 
 test("KV memory that is full is an error of who wants more; the others go on", async () => {
   // Four blocks: 128 tokens.
-  await using generator = await Generator.open(address, { ...options, memory: 4 * 256 });
+  await using generator = await Generator.open(address, { ...options, memory: 4 * 2048 });
   const prompt = promptOf(60);
   const running = generator.generate(prompt, { maxTokens: 60 });
   const large = generator.generate("x".repeat(120), { maxTokens: 100 });
@@ -288,7 +288,7 @@ test("status and timings say where memory and time go", async () => {
   await using generator = await Generator.open(address, options);
   await generator.generate("hello", { maxTokens: 2 }).stats;
   const status = await generator.status();
-  expect(status).toMatchObject({ name: "sample", threads: 1, activations: "f32", running: 0, storage: { tier: "memory", stored: 0, files: 3 }, last: { promptTokens: 5 }, memory: { weights: 4 * 262, scratch: 0 } });
+  expect(status).toMatchObject({ name: "sample", threads: 1, activations: "f32", running: 0, storage: { tier: "memory", stored: 0, files: 3 }, last: { promptTokens: 5 }, memory: { weights: 1280 + 2 * 8192, scratch: 0 } });
   expect(status.memory.kv).toBeGreaterThan(0);
   expect(status.opening.map(({ name }) => name)).toEqual(expect.arrayContaining(["storage", "tokenizer", "kernels", "weights", "start"]));
   const timings = await generator.timings({ rows: 4, start: 60, repeat: 3 });

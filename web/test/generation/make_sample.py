@@ -1,7 +1,7 @@
 """Compiles a decoder that can be checked by hand: `python web/test/generation/make_sample.py`.
 
-A token's key and its value are the token itself, in each of two layers. The next token follows from
-all tokens before it (sample.ts has the same in TypeScript):
+The first elements of a token's key and value are the token itself, in each of two layers. The next
+token follows from all tokens before it (sample.ts has the same in TypeScript):
 
     h = 0; for each token: h = (31 h + token) mod 65521;  t = h mod 27
     next = letter number t of the alphabet, or <|im_end|> for t = 26
@@ -10,9 +10,13 @@ all tokens before it (sample.ts has the same in TypeScript):
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
+import math
+import struct
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,24 +24,36 @@ ROOT = Path(__file__).resolve().parents[3]
 sys.path[:0] = [str(ROOT / "jit"), str(ROOT)]
 
 from pywasm.compile.plan_types import Plan  # noqa: E402
+from pywasm_jit import recipes  # noqa: E402
 from pywasm_jit.builder import Builder  # noqa: E402
-from pywasm_jit.ir import F16, F32, I32, For, Kernel, Numeric, op  # noqa: E402
+from pywasm_jit.ir import F16, F32, I32, Expr, For, Kernel, Numeric, op  # noqa: E402
+from pywasm_jit.sizes import expr_json, grid  # noqa: E402
 from pywasm_jit.wasm import WasmTarget, render  # noqa: E402
 
 OUTPUT = Path(__file__).parent / "sample"
-VOCABULARY, CONTEXT, BLOCK, LAYERS, CHUNK = 262, 512, 32, 2, 128
+VOCABULARY, CONTEXT, BLOCK, LAYERS, HEAD_DIM, CHUNK = 262, 512, 32, 2, 8, 128
+LAYER = 2 * HEAD_DIM * BLOCK  # elements of a layer in a block: keys [HEAD_DIM, BLOCK], then values
+BLOCK_BYTES = 2 * LAYERS * LAYER
 END = 257
 PRIME = 65521
+
+
+def key_place(position: Expr) -> Expr:
+    return position % BLOCK
+
+
+def value_place(position: Expr) -> Expr:
+    return (position % BLOCK) * HEAD_DIM + HEAD_DIM * BLOCK
 
 
 def store(numeric: Numeric) -> Kernel:
     k = Builder("store", numeric)
     rows, blocks = k.extent("rows"), k.extent("blocks")
     ids, place = k.input("ids", I32, rows), k.input("place", I32, 2)
-    table, kv = k.input("table", I32, blocks), k.inout("kv", F16, blocks, LAYERS * 2 * BLOCK)
+    table, kv = k.input("table", I32, blocks), k.inout("kv", F16, blocks, LAYERS * LAYER)
     with k.parallel("row", rows) as row, k.let("position", place[0] + row) as position:
-        for part in (0, BLOCK):  # keys, values
-            kv[table[position // BLOCK], part + position % BLOCK] = op("to_f32", ids[row])
+        for place_of in (key_place, value_place):
+            kv[table[position // BLOCK], place_of(position)] = op("to_f32", ids[row])
     return k.kernel()
 
 
@@ -45,12 +61,13 @@ def fold(numeric: Numeric) -> Kernel:
     k = Builder("fold", numeric)
     rows, blocks = k.extent("rows"), k.extent("blocks")
     place, table = k.input("place", I32, 2), k.input("table", I32, blocks)
-    kv, y = k.input("kv", F16, blocks, LAYERS * 2 * BLOCK), k.output("y", I32, 1)
+    kv, y = k.input("kv", F16, blocks, LAYERS * LAYER), k.output("y", I32, 1)
     with k.parallel("one", 1):
         h = k.register("h", "i32", init=0)
         with k.serial("position", place[0] + rows) as position:
-            key = op("to_i32", kv[table[position // BLOCK], position % BLOCK])
-            value = op("to_i32", kv[table[position // BLOCK], BLOCK + position % BLOCK])
+            block = table[position // BLOCK]
+            key = op("to_i32", kv[block, key_place(position)])
+            value = op("to_i32", kv[block, value_place(position)])
             h[()] = (h[()] * 31 + key * 2 - value) % PRIME
         t = h[()] % 27
         y[0] = t + ord("a") + (t // 26) * (END - ord("a") - 26)
@@ -68,13 +85,26 @@ def head(numeric: Numeric) -> Kernel:
     return k.kernel()
 
 
-MAKERS = [store, fold, head]
-
-
-def gridded(kernel: Kernel) -> Kernel:
+def gridded(make: Callable[[Numeric], Kernel], numeric: Numeric) -> Kernel:
+    kernel = make(numeric)
     loop = kernel.body[0]
     assert isinstance(loop, For)
     return kernel.with_body([dataclasses.replace(loop, mapping="grid")])
+
+
+def auxiliary(name: str, bits: int | None = None) -> Callable[[Numeric], Kernel]:
+    """One of those that change KV."""
+    shape = {"kv_heads": 1, "head_dim": HEAD_DIM, "layers": LAYERS}
+    parameters = shape if bits is None else {**shape, "bits": bits}
+    return lambda numeric: recipes.build(recipes.default(name, parameters, numeric))
+
+
+MAKERS: list[Callable[[Numeric], Kernel]] = [
+    *(functools.partial(gridded, make) for make in (store, fold, head)),
+    auxiliary("kv_move"),
+    *(auxiliary(name, bits) for bits in (8, 4) for name in ("kv_pack", "kv_unpack")),
+]
+AUX = {"kv_move": 3, "kv_pack8": 4, "kv_unpack8": 5, "kv_pack4": 6, "kv_unpack4": 7}
 
 
 def named(prefix: str, suffix: str, content: bytes) -> dict[str, Any]:
@@ -152,7 +182,7 @@ def main() -> None:
                 "kernels",
                 ".wasm",
                 render(
-                    [(f"k{i}", gridded(make(numeric))) for i, make in enumerate(MAKERS)],
+                    [(f"k{i}", make(numeric)) for i, make in enumerate(MAKERS)],
                     WasmTarget(relaxed=numeric == "fused", shared=shared),
                 ),
             ),
@@ -160,11 +190,14 @@ def main() -> None:
         for numeric in ("fused", "separate")
         for shared in (False, True)
     ]
-    bias = bytes(4 * VOCABULARY)
+    bias = bytes(-(-4 * VOCABULARY // 256) * 256)
+    angles = CONTEXT * HEAD_DIM // 2
+    ones, zeros = struct.pack(f"<{angles}f", *[1.0] * angles), bytes(4 * angles)
+    flat = bias + ones + zeros  # keys are turned by nothing
     recipe = {"kernel": "", "parameters": {}, "steps": []}
     blocks = CONTEXT // BLOCK
 
-    def kernel(index: int, grid: Any) -> dict[str, Any]:
+    def kernel(index: int) -> dict[str, Any]:
         made = MAKERS[index]("fused")
         return {
             "name": made.name,
@@ -182,10 +215,19 @@ def main() -> None:
             ],
             "scratch": [],
             "variants": {
-                numeric: {"recipe": {**recipe, "numeric": numeric}, "grid": grid}
+                numeric: {
+                    "recipe": {**recipe, "numeric": numeric},
+                    "grid": expr_json(grid(MAKERS[index](numeric))),
+                }
                 for numeric in ("fused", "separate")
             },
         }
+
+    def tensor(name: str, shape: list[int], offset: int) -> dict[str, Any]:
+        return {
+            "name": name, "dtype": "f32", "layout": "rows", "shape": shape, "offset": offset,
+            "bytes": 4 * math.prod(shape),
+        }  # fmt: skip
 
     def step(name: str, number: int, buffers: list[Any], extents: list[Any]) -> dict[str, Any]:
         return {
@@ -216,10 +258,10 @@ def main() -> None:
         "encoder": None,
         "decoder": {
             "vocab": VOCABULARY, "context": CONTEXT, "layers": LAYERS, "heads": 1, "kv_heads": 1,
-            "head_dim": 1, "chunk": CHUNK, "head": LAYERS,
-            "kv_block": BLOCK, "kv_block_bytes": 2 * LAYERS * 2 * BLOCK,
+            "head_dim": HEAD_DIM, "chunk": CHUNK, "head": LAYERS,
+            "kv_block": BLOCK, "kv_block_bytes": BLOCK_BYTES,
             "tokenizer": named("tokenizer", ".json", tokenizer()), "template": TEMPLATE,
-            "bos": None, "eos": [END], "activations": "f32", "aux": {}, "agreement": None,
+            "bos": None, "eos": [END], "activations": "f32", "aux": AUX, "agreement": None,
         },
         "inputs": [
             {"name": "ids", "dtype": "i32", "shape": ["rows"], "slot": 0},
@@ -228,18 +270,17 @@ def main() -> None:
         ],
         "outputs": [{"name": "logits", "dtype": "f32", "shape": [VOCABULARY], "slot": 4}],
         "weights": {
-            "bytes": len(bias),
-            "shards": [named("weights", ".bin", bias)],
+            "bytes": len(flat),
+            "shards": [named("weights", ".bin", flat)],
             "tensors": [
-                {
-                    "name": "bias", "dtype": "f32", "layout": "rows", "shape": [VOCABULARY],
-                    "offset": 0, "bytes": len(bias),
-                }
+                tensor("bias", [VOCABULARY], 0),
+                tensor("rope.cos", [CONTEXT, HEAD_DIM // 2], len(bias)),
+                tensor("rope.sin", [CONTEXT, HEAD_DIM // 2], len(bias + ones)),
             ],
         },
         "slots": [{"bytes": size} for size in (["*", 4, "rows"], 8, 4 * blocks, 4, 4 * VOCABULARY)],
         "steps": steps,
-        "kernels": [kernel(0, "rows"), kernel(1, 1), kernel(2, "vocab")],
+        "kernels": [kernel(index) for index in range(len(MAKERS))],
         "modules": modules,
         "wgsl": None,
     }  # fmt: skip

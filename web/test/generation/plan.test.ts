@@ -19,6 +19,7 @@ const changes: [string, (decoder: PlanDecoder, plan: Plan) => void][] = [
   ["decoder.template", (decoder) => ((decoder as { template: unknown }).template = null)],
   ["token 262", (decoder) => (decoder.eos = [262])],
   ["token -1", (decoder) => (decoder.bos = -1)],
+  ["decoder.aux.kv_move", (decoder) => (decoder.aux["kv_move"] = 8)],
   ["decoder.head", (decoder) => (decoder.head = 5)],
   ["steps[0].kv", (_, plan) => (plan.steps[0]!.buffers[3] = { kv: 2 })],
   ["symbols: rows", (_, plan) => plan.symbols.push("batch")],

@@ -2,6 +2,7 @@
 import { readdirSync, readFileSync } from "node:fs";
 
 import type { Plan } from "../../src/generated/plan.ts";
+import { Decoder } from "../../src/generation/decoder.ts";
 import { StaticHost } from "../static_host.ts";
 
 const FOLDER = new URL("sample/", import.meta.url);
@@ -24,6 +25,19 @@ export function samplePlan(): Plan {
 
 export function sampleTokenizer(): Uint8Array {
   return sampleFile(samplePlan().decoder!.tokenizer.file);
+}
+
+/** The sample with room for `blocks` of KV, ready to run. */
+export async function startDecoder(blocks = 16): Promise<Decoder> {
+  const plan = samplePlan();
+  const { file } = plan.modules.find(({ numeric, shared }) => numeric === "separate" && !shared)!;
+  const decoder = new Decoder({
+    plan, device: { threads: 1, shared: false, numeric: "separate" }, module: WebAssembly.compile(sampleFile(file)),
+    kv: blocks * plan.decoder!.kv_block_bytes, spawn: () => { throw new Error("no threads here"); },
+  });
+  decoder.place(0, plan.weights.bytes).set(sampleFile(plan.weights.shards[0]!.file));
+  await decoder.start();
+  return decoder;
 }
 
 /** A host with the model in model/; `change` may alter the plan first. */
