@@ -256,6 +256,12 @@ def _dot4(a: int, b: int, c: int) -> int:
     return c + total
 
 
+def _dot2(a: int, b: int, c: int) -> int:
+    first, second = (struct.unpack("<2h", struct.pack("<i", x)) for x in (a, b))
+    total: int = sum(x * y for x, y in zip(first, second, strict=True))
+    return c + total
+
+
 _INTEGER: dict[str, Callable[..., int]] = {
     "quo": lambda a, b: a // b,
     "rem": lambda a, b: a % b,
@@ -272,4 +278,5 @@ _INTEGER: dict[str, Callable[..., int]] = {
     "to_i32": _to_i32,
     "as_i32": _bits,
     "dot4": _dot4,
+    "dot2": _dot2,
 }

@@ -246,6 +246,7 @@ OPS: dict[str, Spec] = {
     "as_i32": Spec((_F,), "i32", "the same bits"),
     # a: four signed bytes; b: four bytes of 0..127 (what relaxed SIMD's dot needs to be exact).
     "dot4": Spec((_I, _I, _I), "i32", "c + sum of a[i] * b[i]"),
+    "dot2": Spec((_I, _I, _I), "i32", "c + sum of a[i] * b[i], two signed halves of 16 bits"),
 }
 
 

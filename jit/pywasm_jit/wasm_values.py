@@ -121,7 +121,7 @@ class Values:
             a, b = args
             less = self._scalar_op("lt", value, [b, a] if name == "min" else [a, b])
             return self._scalar_op("select", value, [less, b, a])
-        if name in ("fma", "dot4"):  # only vectors have them
+        if name in ("fma", "dot4", "dot2"):  # only vectors have them
             kind: Literal["f32", "i32"] = "f32" if name == "fma" else "i32"
             return self.lane(self._vector_op(name, value, args), kind, 0)
         result: Kind = "i32"
@@ -166,6 +166,10 @@ class Values:
             return self._node("vector", "v128", operands, w.RELAXED_MADD)
         if name == "dot4":
             return self._dot4(*operands)
+        if name == "dot2":
+            a, b, c = operands
+            dots = self._node("vector", "v128", (a, b), w.I32X4_DOT_I16X8_S)
+            return self._node("vector", "v128", (c, dots), w.VECTOR["add", "i32"])
         if name == "popcount":
             node = self._node("vector", "v128", operands, w.I8X16_POPCNT)
             node = self._node("vector", "v128", (node,), w.I16X8_EXTADD_I8X16_U)

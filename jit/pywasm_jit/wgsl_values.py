@@ -70,6 +70,7 @@ _OPS = {
     "as_f32": "bitcast<f32>({0})",
     "as_i32": "bitcast<i32>({0})",
     "dot4": "dot4({0}, {1}, {2})",
+    "dot2": "dot2({0}, {1}, {2})",
 }
 _COMPARISONS = {"lt": "<", "le": "<=", "eq": "=="}
 _LINEAR = ("add", "sub", "mul")
@@ -82,6 +83,9 @@ MAGIC, MAGIC_BITS = 12582912.0, "0x4b400000"
 HELPERS = {
     # No constant expression, as a builtin would be: infinity and NaN are errors in those.
     "from_bits(": "fn from_bits(bits: u32) -> f32 { return bitcast<f32>(bits); }",
+    "dot2(": """fn dot2(a: i32, b: i32, c: i32) -> i32 {
+  return c + ((a << 16u) >> 16u) * ((b << 16u) >> 16u) + (a >> 16u) * (b >> 16u);
+}""",
     "dot4(": """fn dot4(a: i32, b: i32, c: i32) -> i32 {
   return c + extractBits(a, 0u, 8u) * (b & 127) + extractBits(a, 8u, 8u) * ((b >> 8u) & 127)
     + extractBits(a, 16u, 8u) * ((b >> 16u) & 127) + extractBits(a, 24u, 8u) * ((b >> 24u) & 127);

@@ -16,7 +16,9 @@ from pywasm_jit.ir import KernelError, Numeric
 Array = np.ndarray[Any, Any]
 
 
-def blocks(x: Array, bits: int, planes: int) -> tuple[Array, Array, Array, Array]:
+def blocks(
+    x: Array, bits: int, planes: int, numeric: Numeric = "fused"
+) -> tuple[Array, Array, Array, Array]:
     """(words, scale, sum) as `quantize_blocks` defines them, and the integers"""
     low = 1 << bits
     levels = low // 2 - 1 if planes == 1 else 32639 if bits == 8 else 8191
@@ -26,11 +28,15 @@ def blocks(x: Array, bits: int, planes: int) -> tuple[Array, Array, Array, Array
     factor = np.float32(levels) / np.where(some, largest, 1)
     q = np.rint(parts * np.where(some, factor, 0).astype(np.float32)[..., None]).astype(np.int32)
     scale = np.where(some, largest * np.float32(1 / levels), 0).astype(np.float32)
-    return words(q, bits, planes), scale, (q.sum(2) * scale).astype(np.float32), q.reshape(x.shape)
+    sums = (q.sum(2) * scale).astype(np.float32)
+    return words(q, bits, planes, numeric), scale, sums, q.reshape(x.shape)
 
 
-def words(q: Array, bits: int, planes: int) -> Array:
+def words(q: Array, bits: int, planes: int, numeric: Numeric = "fused") -> Array:
     """Integers [rows, blocks, 32] as words of the bytes of their planes, high ones first"""
+    if bits == 8 and planes == 2 and numeric == "separate":
+        halves = q.astype(np.int16).reshape(*q.shape[:2], 8, 2, 2).transpose(0, 1, 4, 2, 3)
+        return np.ascontiguousarray(halves).view(np.int32)[..., 0]
     if bits == 7:
         q = q + (64 if planes == 1 else 8192)
         found = [q >> 7, q & 127] if planes == 2 else [q]
@@ -42,7 +48,13 @@ def words(q: Array, bits: int, planes: int) -> Array:
 
 
 def product(
-    rng: np.random.Generator, bits: int, rows: int, K: int, N: int, planes: int = 1
+    rng: np.random.Generator,
+    bits: int,
+    rows: int,
+    K: int,
+    N: int,
+    planes: int = 1,
+    numeric: Numeric = "fused",
 ) -> dict[str, Array]:
     """What `matmul_q` is given, by name, "exact": the product in double precision, and "plain":
     the weights.
@@ -57,7 +69,7 @@ def product(
     offset = rng.standard_normal((K // 32, N)).astype(np.float16).astype(np.float32)
     plain = weights * np.repeat(scale, 32, 0).astype(np.float64)
     given = {
-        "a": words(q.reshape(rows, -1, 32), width, planes),
+        "a": words(q.reshape(rows, -1, 32), width, planes, numeric),
         "a_scale": a_scale,
         "b": packed(weights, bits),
     }
@@ -77,11 +89,13 @@ def product(
 def test_quantize_blocks(wasm: WasmHost, width: int, bits: int, planes: int) -> None:
     x = np.random.default_rng(1).standard_normal((5, width)).astype(np.float32)
     x[1], x[2], x[3, 0] = 0, 1e-31, 1e30
-    q, scale, sums, integers = blocks(x, bits, planes)
+    integers = blocks(x, bits, planes)[-1]
     assert np.abs(integers).max() == {1: {7: 63, 8: 127}, 2: {7: 8191, 8: 32639}}[planes][bits]
     parameters = {"K": width, "bits": bits, "planes": planes}
-    wanted = {"q": q, "scale": scale, "sum": sums}
-    check(wasm, "quantize_blocks", parameters, {"x": x}, {"rows": 5}, wanted, 0)
+    for numeric in NUMERICS:
+        q, scale, sums, _ = blocks(x, bits, planes, numeric)
+        wanted = {"q": q, "scale": scale, "sum": sums}
+        check(wasm, "quantize_blocks", parameters, {"x": x}, {"rows": 5}, wanted, 0, (numeric,))
 
 
 @pytest.mark.parametrize("planes", [1, 2])
@@ -103,17 +117,18 @@ def test_what_is_no_number_still_gives_bytes_a_dot_product_may_have(
 def test_matmul_q(
     wasm: WasmHost, rows: int, K: int, N: int, added: bool, bits: int, planes: int
 ) -> None:
-    rng = np.random.default_rng(1)
-    given = product(rng, bits, rows, K, N, planes)
-    wanted = given.pop("exact")
-    if added:
-        given["bias"] = rng.standard_normal(N).astype(np.float32)
-        given["residual"] = rng.standard_normal((rows, N)).astype(np.float32)
-        wanted = wanted + given["bias"] + given["residual"]
     parameters = {"K": K, "N": N, "bits": bits, "planes": planes}
     parameters |= {"bias": added, "residual": added}
-    outputs = {"c": wanted.astype(np.float32)}
-    check(wasm, "matmul_q", parameters, given, {"rows": rows}, outputs, 2e-5)
+    for numeric in NUMERICS:
+        rng = np.random.default_rng(1)
+        given = product(rng, bits, rows, K, N, planes, numeric)
+        wanted = given.pop("exact")
+        if added:
+            given["bias"] = rng.standard_normal(N).astype(np.float32)
+            given["residual"] = rng.standard_normal((rows, N)).astype(np.float32)
+            wanted = wanted + given["bias"] + given["residual"]
+        outputs, extents = {"c": wanted.astype(np.float32)}, {"rows": rows}
+        check(wasm, "matmul_q", parameters, given, extents, outputs, 2e-5, (numeric,))
 
 
 def halves(given: dict[str, Array]) -> dict[str, Array]:
@@ -156,7 +171,7 @@ def test_matmul_dequant(wasm: WasmHost, rows: int, bits: int, scales: str) -> No
 def test_a_row_has_the_same_bits_whatever_stands_beside_it(
     wasm: WasmHost, numeric: Numeric, bits: int, planes: int
 ) -> None:
-    given = product(np.random.default_rng(2), bits, 13, 96, 16, planes)
+    given = product(np.random.default_rng(2), bits, 13, 96, 16, planes, numeric)
     parameters = {"K": 96, "N": 16, "bits": bits, "planes": planes}
     recipe = recipes.default("matmul_q", parameters, numeric)
     kernel = recipes.build(recipe)

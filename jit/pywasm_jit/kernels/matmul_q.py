@@ -5,6 +5,10 @@ block and added up in f32, blocks in order. Integers are chosen so that relaxed 
 (signed bytes times 0 to 127) is exact: weights of 4 bits, 0 to 15, are its small operand and
 activations signed bytes; weights of 8 bits are its signed operand and activations -63 to 63 with
 64 added, of which the kernel takes 64 * the weights' sum away again.
+
+Where bytes are too coarse an activation is two of them, high and low, and every weight is
+multiplied by both. Without relaxed SIMD (class "separate") one product of 16 bits takes the place
+of both, with weights of 4 bits: the integers are the same.
 """
 
 from __future__ import annotations
@@ -45,15 +49,18 @@ def quantize_blocks(K: int, bits: int = 8, planes: int = 1, *, numeric: Numeric)
     scale * the sum of the block's q. Integers are the bytes of their planes, high ones first:
     `bits` 8: signed bytes, q = 256 * high + low, at most 127 or 32639; 7: 0 to 127,
     q + 64 = low or q + 8192 = 128 * high + low, at most 63 or 8191. A block of zeros has scale 0.
-    The same in both numeric classes.
+    The same in both numeric classes; but two planes of 8 bits are for the class "separate" pairs
+    of 16 bits: element 4 i and 4 i + 2 of word i of the first plane, 4 i + 1 and 4 i + 3 of the
+    second's.
     """
     check_size("quantize_blocks", K, PANEL)
     if bits not in (7, 8) or planes not in (1, 2):
         raise KernelError(f"quantize_blocks: {planes} planes of {bits} bits are not 1 or 2 of 7, 8")
     levels = {(8, 1): 127.0, (8, 2): 32639.0, (7, 1): 63.0, (7, 2): 8191.0}[bits, planes]
     zero = 0 if bits == 8 else _ZERO << 7 * (planes - 1)
-    # What makes the low byte of a signed integer not negative, so that none is borrowed from high.
-    shift = 128 if (bits, planes) == (8, 2) else zero
+    pairs = _in_pairs(bits == 8, planes, numeric)
+    # 128 makes the low byte of a signed integer not negative, so that none is borrowed from high.
+    shift = 128 if (bits, planes) == (8, 2) and not pairs else zero
     k = Builder("quantize_blocks", numeric)
     rows = k.extent("rows")
     x = k.input("x", F32, rows, K)
@@ -80,7 +87,12 @@ def quantize_blocks(K: int, bits: int = 8, planes: int = 1, *, numeric: Numeric)
             for number in range(4):
                 shifted = value(word * 4 + number) * factor[()] + (_MAGIC + shift)
                 integer[number] = op("as_i32", shifted)
-            for plane in range(planes):
+            for plane in range(planes if pairs else 0):
+                pair = k.register(f"pair_{plane}", "i32")
+                pair[()] = (integer[plane] & 0xFFFF) | (integer[plane + 2] << 16)
+                q[row, block, plane, word] = pair[()]
+                total[lane] = op("dot2", pair[()], 0x00010001, total[lane])
+            for plane in range(0 if pairs else planes):
                 low = plane == planes - 1
                 bytes_ = k.register(f"bytes_{plane}", "i32")
                 mask = (1 << bits) - 1
@@ -127,6 +139,7 @@ def matmul_q(
     if planes not in (1, 2):
         raise KernelError(f"matmul_q: {planes} planes are neither 1 nor 2")
     blocks, panels = K // BLOCK, N // PANEL
+    pairs = _in_pairs(bits == 4, planes, numeric)
     k = Builder("matmul_q", numeric)
     rows = k.extent("rows")
     a = k.input("a", I8X4, rows, blocks, planes, WORDS)
@@ -144,7 +157,10 @@ def matmul_q(
             with k.parallel("zero", PANEL) as n:
                 sum_[n] = 0.0
             with k.serial("block", blocks) as block:
-                dots = [k.register(f"dot_{plane}", "i32", PANEL) for plane in range(planes)]
+                dots = [
+                    k.register(f"dot_{plane}", "i32", PANEL)
+                    for plane in range(1 if pairs else planes)
+                ]
                 with k.parallel("start", PANEL) as n:
                     # 64 was added to the highest plane: 64 to q, or 64 * 128.
                     dots[0][n] = 0 if first is None else first[block, n]
@@ -152,20 +168,26 @@ def matmul_q(
                         dot[n] = 0
                 words = WORDS // 2 if bits == 4 else WORDS
                 with k.serial("k", words) as word, k.parallel("column", PANEL) as n:
-                    if bits == 8:
-                        integers_ = b[panel, block * WORDS + word, n]
+                    if pairs:
+                        for plane in range(planes):
+                            for half in range(2):
+                                values = b[panel, block, word, n] >> (8 * plane + 4 * half)
+                                at = a[row, block, plane, word + half * (WORDS // 2)]
+                                dots[0][n] = op("dot2", at, values & 0x000F000F, dots[0][n])
+                    elif bits == 8:
+                        values = b[panel, block * WORDS + word, n]
                         for plane, dot in enumerate(dots):
-                            dot[n] = op("dot4", integers_, a[row, block, plane, word], dot[n])
+                            dot[n] = op("dot4", values, a[row, block, plane, word], dot[n])
                     else:
                         both = b[panel, block, word, n]
                         low, high = both & 0x0F0F0F0F, (both >> 4) & 0x0F0F0F0F
                         for plane, dot in enumerate(dots):
-                            half = op("dot4", a[row, block, plane, word], low, dot[n])
+                            part = op("dot4", a[row, block, plane, word], low, dot[n])
                             last = a[row, block, plane, word + WORDS // 2]
-                            dot[n] = op("dot4", last, high, half)
+                            dot[n] = op("dot4", last, high, part)
                 with k.parallel("add", PANEL) as n:
                     whole = dots[0][n]
-                    if planes == 2:
+                    if len(dots) == 2:
                         whole = (whole << (8 if bits == 4 else 7)) + dots[1][n]
                     product = op("to_f32", whole) * scale[panel, block, n]
                     total = k.mac(product, a_scale[row, block], sum_[n])
@@ -176,6 +198,11 @@ def matmul_q(
                 column = panel * PANEL + n
                 c[row, column] = epilogue.apply(sum_[n], row, column)
     return k.kernel()
+
+
+def _in_pairs(narrow: bool, planes: int, numeric: Numeric) -> bool:
+    """Whether activations are pairs of 16 bits, which weights of 4 bits (`narrow`) can have."""
+    return narrow and planes == 2 and numeric == "separate"
 
 
 def _take_zeros(k: Builder, blocks: int, b: Array, panel: Expr, first: Array) -> None:
@@ -227,11 +254,14 @@ def check_size(kernel: str, K: int, N: int) -> None:
 
 def _default(schedule: Schedule, parameters: Parameters) -> None:
     schedule.bind("panel", "grid")
-    bits = parameters.get("bits", 4)
-    if schedule.kernel().numeric == "fused":
-        # 8 sums of dot products, of two planes 4 a row, leave registers for what is multiplied.
-        tile, tails = (2, ()) if parameters.get("planes", 1) == 2 else (4, (2,))
+    bits, planes = parameters.get("bits", 4), parameters.get("planes", 1)
+    numeric = schedule.kernel().numeric
+    if numeric == "fused":
+        # 8 sums of dot products, 2 a row and plane, leave registers for what is multiplied.
+        tile, tails = (2, ()) if planes == 2 else (4, (2,))
         tile_rows(schedule, tile, tails, WORDS // 2 if bits == 4 else WORDS)
+    elif _in_pairs(bits == 4, planes, numeric):
+        tile_rows(schedule, 4, (2,), 1)
     else:
         tile_rows(schedule, 3, (), 1)
     schedule.vectorise("start*").vectorise("add*")
