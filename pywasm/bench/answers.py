@@ -12,7 +12,15 @@ from rich.console import Console
 from pywasm.errors import UserError
 from pywasm.models import find_model
 
-from . import answers_chat, answers_page, answers_rag, answers_speed, answers_trace, suite
+from . import (
+    answers_chat,
+    answers_page,
+    answers_rag,
+    answers_shipped,
+    answers_speed,
+    answers_trace,
+    suite,
+)
 from .answers_models import MODEL, Models
 from .context import Bench
 from .result import Result
@@ -48,6 +56,7 @@ CASES: tuple[Case[Context], ...] = (
     _case(answers_speed.NAMES, answers_speed.speed, (60, 600, 150)),
     _case(answers_rag.MEMORY, answers_rag.in_memory, (120, 120, 30)),
     _case((answers_rag.RELOAD,), answers_rag.reload, (90, 90, 30)),
+    _case(answers_shipped.NAMES, answers_shipped.shipped, (300, 300, 0)),
     _case((answers_chat.CASE,), answers_chat.resume, (60, 60, 30)),
     _case((answers_trace.CASE,), answers_trace.trace, (20, 20, 5)),
     _case((answers_page.PAGE,), answers_page.longest_task, (30, 30, 20)),
@@ -72,4 +81,7 @@ def run(options: Options, console: Console) -> tuple[Result, list[tuple[str, str
     def context(bench: Bench) -> Context:
         return Context(**vars(bench), model=options.model)
 
-    return suite.run(SUITE, suite.selected(CASES, options.only), options, console, context)
+    cases = suite.selected(CASES, options.only)
+    if options.quick and not options.only:
+        cases = [case for case in cases if case.seconds[2]]
+    return suite.run(SUITE, cases, options, console, context)

@@ -27,6 +27,10 @@ SMALL = ("--index", "clusters")
 PAGES = Path(__file__).resolve().parent / "pages"
 
 
+class Skipped(RuntimeError):
+    """A case can't be measured, and that is no failure: it says why."""
+
+
 @dataclasses.dataclass
 class Bench:
     """One run of any suite."""
@@ -44,6 +48,11 @@ class Bench:
     def url(self, path: str) -> str:
         """Address of a file below `work`."""
         return f"{self.server.url}/work/{path}"
+
+    def skipped(self, what: str, reason: str) -> None:
+        """Say so, in the result too."""
+        self.samples.skipped.append((what, reason))
+        self.console.print(f"[yellow]{what}: skipped:[/yellow] {reason}", highlight=False)
 
     def failed(self, what: str, error: Exception) -> None:
         """Report it, and go on."""

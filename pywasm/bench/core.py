@@ -48,6 +48,7 @@ class Samples:
         self.suite = suite
         self.series: dict[Key, Series] = {}
         self.failures: list[tuple[str, str]] = []  # (case, what went wrong)
+        self.skipped: list[tuple[str, str]] = []  # (case, why)
 
     def add(
         self, case: str, engine: str, metric: str, unit: str, values: Sequence[float] | float

@@ -18,7 +18,7 @@ from pywasm.errors import UserError
 
 from . import peers
 from .browsers.chromium import Chromium
-from .context import PAGES, Bench, work_folder
+from .context import PAGES, Bench, Skipped, work_folder
 from .core import Samples, environment, noise
 from .result import Result
 from .server import Server
@@ -91,6 +91,8 @@ def run(
                 begun = time.monotonic()
                 try:
                     case.run(given)
+                except Skipped as reason:
+                    bench.skipped(", ".join(case.names), str(reason))
                 except Exception as error:
                     bench.failed(", ".join(case.names), error)
                     if os.environ.get("PYWASM_BENCH_TRACE"):
@@ -103,6 +105,7 @@ def run(
     about["load_after"] = list(os.getloadavg())
     about["seconds"] = round(time.monotonic() - started)
     about["failures"] = [{"case": case, "reason": reason} for case, reason in samples.failures]
+    about["skipped"] = [{"case": case, "reason": reason} for case, reason in samples.skipped]
     result = samples.write(options.out, about)
     return result, samples.failures
 
