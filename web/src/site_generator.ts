@@ -15,6 +15,7 @@ interface Opening {
 }
 
 export class SiteGenerator {
+  readonly #site: URL;
   readonly #folder: URL;
   readonly #info: Answers;
   readonly #options: OpenOptions;
@@ -25,6 +26,7 @@ export class SiteGenerator {
 
   /** `site`: its folder; `info`: of its manifest. */
   constructor(site: URL, info: Answers, options: OpenOptions) {
+    this.#site = site;
     this.#folder = new URL("./", new URL(info.plan, site));
     this.#info = info;
     this.#options = options;
@@ -103,6 +105,7 @@ export class SiteGenerator {
       signal,
       ...(threads !== undefined && { threads }), ...(memory !== undefined && { memory }), ...(workerUrl && { workerUrl }),
       ...(thread && { thread }), ...(marks && { marks }), ...(storage === "memory" && { storage }),
+      ...(this.#info.kv && { shipped: { site: this.#site, kv: this.#info.kv } }),
       onProgress: ({ file, loaded, total }) => {
         if (signal.aborted) return;
         this.#state = { state: "loading", loaded, total, error: null };

@@ -5,19 +5,14 @@
 import { PywasmError, throwIfAborted } from "../error.ts";
 import { BLOCK_TOKENS, Blocks, blocksOf, type Arena } from "./blocks.ts";
 import type { KvStore } from "./kv_store.ts";
-import { Lease, type LeaseHost } from "./lease.ts";
+import { Lease, SHIPPED, type LeaseHost } from "./lease.ts";
 import { Policy, victim, type PolicyName } from "./policy.ts";
-import { joinSegments, type Prompt, type Segment } from "./prompt.ts";
+import { joinSegments, type Keep, type Prompt, type Segment } from "./prompt.ts";
 import { Rates } from "./rates.ts";
 import type { BlockShape } from "./records.ts";
+import { ShippedTier, type Arrival, type ShippedTierOptions } from "./shipped_tier.ts";
 import { StorageTier } from "./storage_tier.ts";
-import { Tree, type TreeNode } from "./tree.ts";
-
-/**
- * How long what a prompt computes may be kept: in storage, so that it survives a reload, or in
- * memory alone, as long as there is room.
- */
-export type Keep = "storage" | "memory";
+import { Tree, type Match, type TreeNode } from "./tree.ts";
 
 export interface KvCacheOptions {
   arena: Arena;
@@ -32,6 +27,8 @@ export interface KvCacheOptions {
     /** The most bytes to store. */
     budget: number | Promise<number>;
   } | null;
+  /** KV that the site ships, where its loss is acceptable. */
+  shipped?: Pick<ShippedTierOptions, "source" | "unpack"> | null;
 }
 
 export interface AcquireOptions {
@@ -41,6 +38,10 @@ export interface AcquireOptions {
 
 /** Nodes that are remembered after they went, so that what comes back is known to be popular. */
 const MOST_GONE = 1024;
+/** Of the bytes that may be stored, those for records of the site beside the others. */
+const SHIPPED_SHARE = 0.25;
+/** Bytes of a record of the site for one of KV in memory: 4 bits for 16. */
+const COMPRESSED = 0.25;
 
 export class KvCache {
   readonly #blocks: Blocks;
@@ -52,10 +53,11 @@ export class KvCache {
   readonly #gone = new Set<TreeNode>();
   readonly #host: LeaseHost;
   readonly #storage: StorageTier | null;
+  readonly #shipped: ShippedTier | null;
   /** Tokens whose KV was needed so far, by where it came from. */
   readonly #tokens = { memory: 0, storage: 0, shipped: 0, computed: 0 };
 
-  constructor({ arena, identity, budget, policy = "pgdsf", storage = null }: KvCacheOptions) {
+  constructor({ arena, identity, budget, policy = "pgdsf", storage = null, shipped = null }: KvCacheOptions) {
     this.#blocks = new Blocks(arena, budget);
     this.#policy = new Policy(policy);
     this.#host = {
@@ -67,6 +69,7 @@ export class KvCache {
         this.#tokens.computed += to - from;
         this.#rates.computed(from, to - from, ms);
       },
+      shipped: (tokens) => void (this.#tokens.shipped += tokens),
       released: (lease, tip) => {
         this.#leases.delete(lease);
         this.#storage?.demote(tip);
@@ -74,6 +77,8 @@ export class KvCache {
     };
     const { tree, blocks, allocate } = this.#host;
     this.#storage = storage && new StorageTier({ ...storage, identity, policy, tree, blocks, rates: this.#rates, allocate });
+    const kept = { store: storage?.store ?? null, budget: Promise.resolve(storage?.budget ?? 0).then((bytes) => bytes * SHIPPED_SHARE) };
+    this.#shipped = shipped && new ShippedTier({ ...shipped, ...kept, identity, rates: this.#rates });
   }
 
   /**
@@ -85,15 +90,33 @@ export class KvCache {
     const prompt = joinSegments(segments);
     await this.#storage?.ready;
     throwIfAborted(signal);
-    const { path, length } = this.#tree.match(prompt.tokens.subarray(0, -1), (tag) => tag === "");
+    const { path, length } = this.#match(prompt.tokens.subarray(0, -1));
     const memory = residentEnd(path, length);
     for (const node of path) node.pins++;
     try {
       if (memory < length) await this.#load(path, signal);
-      return this.#lease(prompt, length, memory, path.at(-1) ?? this.#tree.root, keep);
+      const last = path.at(-1) ?? this.#tree.root;
+      const arrival = await this.#request(prompt, residentEnd(last.path(), length));
+      return this.#lease(prompt, Math.min(length, arrival?.start ?? length), memory, last, keep, arrival);
     } finally {
       for (const node of path) node.pins--;
     }
+  }
+
+  #match(tokens: Int32Array): Match {
+    return this.#tree.match(tokens, (tag) => tag === "" || (tag === SHIPPED && this.#shipped !== null));
+  }
+
+  /** Has a segment of the prompt fetched that the site ships and of which less than half is known. */
+  async #request({ tokens, boundaries }: Prompt, known: number): Promise<Arrival | null> {
+    if (!this.#shipped) return null;
+    for (const [index, { end, kind }] of boundaries.entries()) {
+      const start = boundaries[index - 1]?.end ?? 0;
+      if (kind !== "document" || known > (start + end) / 2 || end >= tokens.length) continue;
+      const arrival = await this.#shipped.request(tokens.subarray(0, end), start);
+      if (arrival) return arrival;
+    }
+    return null;
   }
 
   async #load(path: readonly TreeNode[], signal: AbortSignal | undefined): Promise<void> {
@@ -105,14 +128,14 @@ export class KvCache {
     }
   }
 
-  #lease(prompt: Prompt, length: number, memory: number, last: TreeNode, keep: Keep): Lease {
+  #lease(prompt: Prompt, length: number, memory: number, last: TreeNode, keep: Keep, arrival: Arrival | null): Lease {
     const table: number[] = [];
     let tip = this.#tree.root;
     for (const node of last.path()) {
       if (!node.blocks || node.start >= length) break;
       // The deepest node that has a block has all of it.
       node.blocks.forEach((block, index) => (table[node.firstBlock + index] = block));
-      if (keep === "storage") node.private = false;
+      if (keep !== "memory") node.private = false;
       this.#use(node);
       tip = node;
     }
@@ -120,17 +143,17 @@ export class KvCache {
     table.length = blocksOf(cached);
     for (const block of table) this.#blocks.retain(block);
     tip.pins++;
-    const sources = { memory, storage: cached - memory, shipped: 0 };
+    const sources = { memory: Math.min(memory, cached), storage: Math.max(0, cached - memory), shipped: 0 };
     this.#tokens.memory += sources.memory;
     this.#tokens.storage += sources.storage;
-    const lease = new Lease(this.#host, { prompt, tip, blocks: table, cached, sources, private: keep !== "storage", tag: "" });
+    const lease = new Lease(this.#host, { prompt, tip, blocks: table, cached, sources, keep, arrival });
     this.#leases.add(lease);
     return lease;
   }
 
   /** How many of the tokens at the beginning of `tokens` are in memory or stored. */
   known(tokens: Int32Array): number {
-    const { path, length } = this.#tree.match(tokens, (tag) => tag === "");
+    const { path, length } = this.#match(tokens);
     return Math.min(length, path.find(({ blocks, record }) => !blocks && !record)?.start ?? length);
   }
 
@@ -142,7 +165,9 @@ export class KvCache {
   /** ms to have the node's KV in the arena again if it went from there. */
   #costOf(node: TreeNode): number {
     const compute = this.#rates.computeMs(node.start, node.tokens.length);
-    return node.record ? Math.min(compute, this.#rates.storage.ms((node.tokens.length * this.#blocks.arena.blockBytes) / BLOCK_TOKENS)) : compute;
+    const bytes = (node.tokens.length * this.#blocks.arena.blockBytes) / BLOCK_TOKENS;
+    if (node.traits.tag === SHIPPED) return Math.min(compute, this.#rates.network.ms(bytes * COMPRESSED));
+    return node.record ? Math.min(compute, this.#rates.storage.ms(bytes)) : compute;
   }
 
   #allocate(): number {
@@ -192,6 +217,7 @@ export class KvCache {
   async clear(): Promise<void> {
     this.#forget();
     await this.#storage?.clear();
+    this.#shipped?.forget();
     this.#forget();  // what came meanwhile
   }
 

@@ -28,12 +28,13 @@ export class Generator {
 
   /** Opens the model at `where`: a folder that `pywasm compile` wrote, its plan.json, or a site that carries a generator. */
   static async open(where: string | URL, options: GeneratorOptions = {}): Promise<Generator> {
-    const { threads, memory, storage, marks } = options;
+    const { threads, memory, storage, marks, shipped } = options;
     if (threads !== undefined && (!Number.isInteger(threads) || threads < 1)) throw new PywasmError("argument", `threads: a whole number of at least 1 expected, not ${threads}`);
     if (memory !== undefined && memory !== "auto" && !(memory > 0)) throw new PywasmError("argument", `memory: "auto" or bytes expected, not ${String(memory)}`);
     const data = {
       ...(threads !== undefined && { threads }), ...(memory !== undefined && { memory }),
       ...(storage !== undefined && { storage }), ...(marks !== undefined && { marks }),
+      ...(shipped && { shipped: { site: new URL(shipped.site).href, kv: shipped.kv } }),
     };
     // Both at once: the worker's script and the plan.
     const finding = findPlan(where, CARRIED, options.signal).then((found): OpenRequest => ({ ...found, options: data }));

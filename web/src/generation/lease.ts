@@ -5,7 +5,8 @@
 import { PywasmError } from "../error.ts";
 import { BLOCK_TOKENS, blocksOf, slotsOf, type Blocks } from "./blocks.ts";
 import { graft } from "./graft.ts";
-import type { Boundary, Prompt } from "./prompt.ts";
+import type { Boundary, Keep, Prompt } from "./prompt.ts";
+import type { Arrival } from "./shipped_tier.ts";
 import type { Tree, TreeNode } from "./tree.ts";
 
 /** Tokens of a prompt whose KV did not have to be computed, by where it was. */
@@ -25,6 +26,8 @@ export interface LeaseHost {
   used(node: TreeNode): void;
   /** Tokens [from, to) took `ms` to compute. */
   measured(from: number, to: number, ms: number): void;
+  /** KV of `tokens` came from the site. */
+  shipped(tokens: number): void;
   /** The lease is over; `tip` is the last node of its sequence. */
   released(lease: Lease, tip: TreeNode): void;
 }
@@ -37,17 +40,26 @@ export interface LeaseStart {
   blocks: readonly number[];
   cached: number;
   sources: Sources;
-  private: boolean;
-  tag: string;
+  keep: Keep;
+  /** KV of one of the prompt's segments that is being fetched. */
+  arrival: Arrival | null;
 }
+
+/** How KV came about that was compressed on the site (tree.ts). */
+export const SHIPPED = "shipped";
+/** Tokens to run at once while more KV may come, and that are not worth waiting for. */
+const FEW_TOKENS = 32;
 
 export class Lease {
   readonly #host: LeaseHost;
   /** The tree when the lease began; clear() makes a new one, and then nothing is added any more. */
   readonly #root: TreeNode;
   readonly #boundaries: Boundary[];
-  readonly #private: boolean;
-  readonly #tag: string;
+  readonly #keep: Keep;
+  #arrival: Arrival | null;
+  /** Of the arrival, once it is here. */
+  #record: Uint8Array | null = null;
+  #waited = false;
   readonly sources: Sources;
   #tokens: Int32Array;
   #length: number;
@@ -65,8 +77,12 @@ export class Lease {
     this.#host = host;
     this.#root = host.tree.root;
     this.#boundaries = start.prompt.boundaries;
-    this.#private = start.private;
-    this.#tag = start.tag;
+    this.#keep = start.keep;
+    this.#arrival = start.arrival;
+    void start.arrival?.record.then((record) => {
+      this.#record = record;
+      if (!record) this.#arrival = null;
+    });
     this.sources = start.sources;
     this.#tokens = start.prompt.tokens;
     this.#length = start.prompt.tokens.length;
@@ -91,6 +107,52 @@ export class Lease {
   /** Tokens from the start whose KV is there: the next to run is this one. */
   get cached(): number {
     return this.#cached;
+  }
+
+  /** How many tokens to run at once at most: up to where KV is on its way, then few, since it may come. */
+  get stretch(): number {
+    if (!this.#arrival) return Infinity;
+    return this.#cached < this.#arrival.start ? this.#arrival.start - this.#cached : FEW_TOKENS;
+  }
+
+  /** Waits for KV that is on its way, as long as that pays. */
+  async wait(): Promise<void> {
+    const arrival = this.#arrival;
+    if (!arrival || this.#waited || this.#cached < arrival.start) return;
+    this.#waited = true;
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    await Promise.race([arrival.record, new Promise((resolve) => (timer = setTimeout(resolve, arrival.patience)))]);
+    clearTimeout(timer);
+  }
+
+  /** Puts what has come into its place: runs a kernel. Answers `cached`. */
+  advance(): number {
+    this.#check();
+    const arrival = this.#arrival;
+    if (!arrival || this.#cached < arrival.start) return this.#cached;
+    if (this.#cached > arrival.end - FEW_TOKENS && this.#cached > arrival.start) {
+      this.#arrival = null;
+      arrival.cancel();
+    } else if (this.#record) {
+      this.#arrival = null;
+      this.#place(arrival, this.#record);
+    }
+    return this.#cached;
+  }
+
+  #place(arrival: Arrival, record: Uint8Array): void {
+    this.reserve(arrival.end);
+    try {
+      arrival.place(record, this.table);
+    } catch (error) {
+      // Then it is computed.
+      if (!(error instanceof PywasmError) || error.code !== "corrupt") throw error;
+      return;
+    }
+    this.sources.shipped = arrival.end - arrival.start;
+    this.#host.shipped(this.sources.shipped);
+    this.#cached = arrival.end;
+    this.#graft(arrival.end, { kind: "document" }, { tag: SHIPPED });
   }
 
   /** Makes room for the KV of positions below `tokens`. Throws "memory" where there is none; what there was stays. */
@@ -145,9 +207,10 @@ export class Lease {
   /** Gives everything back; the second time nothing happens. */
   release(): void {
     if (this.#released) return;
+    this.#arrival?.cancel();
     if (this.#cached > this.#grafted) {
       const boundary = this.#boundaries.find(({ end }) => end > this.#grafted);
-      this.#graft(this.#cached, boundary ?? { kind: "turn" });
+      this.#graft(this.#cached, boundary ?? { kind: "turn" }, { generated: !boundary });
     }
     this.#released = true;
     const { blocks } = this.#host;
@@ -159,11 +222,11 @@ export class Lease {
     this.#host.released(this, this.#tip);
   }
 
-  #graft(end: number, { kind }: Pick<Boundary, "kind">): void {
+  #graft(end: number, { kind }: Pick<Boundary, "kind">, { tag = "", generated = false } = {}): void {
     const { tree, blocks } = this.#host;
     if (tree.root !== this.#root) return;
-    const sequence = { tokens: this.tokens, table: this.table, private: this.#private };
-    const tip = graft(tree, blocks, this.#tip, this.#grafted, end, sequence, { kind, tag: this.#tag }, (node) => this.#host.used(node));
+    const sequence = { tokens: this.tokens, table: this.table, private: this.#keep === "memory" || (generated && this.#keep === "prompt") };
+    const tip = graft(tree, blocks, this.#tip, this.#grafted, end, sequence, { kind, tag }, (node) => this.#host.used(node));
     tip.pins++;
     this.#tip.pins--;
     this.#tip = tip;

@@ -9,15 +9,16 @@ import type { StepTiming } from "../inference/types.ts";
 import { loadWeights } from "../inference/weights.ts";
 import { Recorder } from "../recorder.ts";
 import type { Stage } from "../types.ts";
-import { KvCache, type Keep } from "./cache.ts";
+import { KvCache } from "./cache.ts";
 import { Decoder, kvBudget } from "./decoder.ts";
 import { TextStream } from "./detokenize.ts";
 import { Conversations, type Answer } from "./conversations.ts";
 import { openKvStore, type KvStore } from "./kv_store.ts";
 import type { Lease } from "./lease.ts";
 import { orderDocuments } from "./order.ts";
-import type { Segment } from "./prompt.ts";
+import type { Keep, Segment } from "./prompt.ts";
 import type { GenerateRequest, GenerationEvent, OpenRequest } from "./protocol.ts";
+import { openShipped, type ShippedIndex } from "./shipped.ts";
 import { SavedConversations } from "./saved_conversations.ts";
 import { Sampler } from "./sampler.ts";
 import { StopStrings } from "./stop.ts";
@@ -66,14 +67,21 @@ export class GeneratorModel {
       const identity = [source_sha256, compiler, activations, device.numeric].join(" ");
       // What is stored is looked through while the weights come.
       store = options.storage === "memory" ? null : await openKvStore(address);
+      // Without it everything is computed.
+      let index: ShippedIndex | null = null;
+      const { kernels: own } = decoder;
+      const shipped = own && options.shipped && options.shipped.kv.identity === `kv1 ${source_sha256} ${compiler} ${activations}`
+        ? { source: { find: (tokens: Int32Array, start: number) => index?.find(tokens, start) ?? null }, unpack: own.unpack.bind(own) }
+        : null;
       const stored = store && { store, shape: { layers, kvHeads, headDim }, budget: storageBudget() };
-      const cache = new KvCache({ arena: decoder.arena, identity, budget: budget / plan.decoder.kv_block_bytes, storage: stored });
+      const cache = new KvCache({ arena: decoder.arena, identity, budget: budget / plan.decoder.kv_block_bytes, storage: stored, shipped });
       const total = plan.weights.bytes;
       const { tokenizer: file } = plan.decoder;
       const [tokenizer] = await Promise.all([
         recorder.stage("tokenizer", async () => new DecoderTokenizer(await files.whole(file), file.file)),
         recorder.stage("weights", () => loadWeights(plan, files, (offset, bytes) => decoder.place(offset, bytes), (loaded) => hear({ status: "weights", file: PLAN_FILE, loaded, total }))),
         recorder.stage("start", () => decoder.start()),
+        shipped && openShipped(new URL(options.shipped!.site), options.shipped!.kv, signal).then((opened) => (index = opened), () => null),
       ]);
       const storage = { tier: files.tier, stored: files.stored, files: plan.weights.shards.length + 2 };
       void files.settle(text, [kernels, file, ...plan.weights.shards]);
@@ -113,7 +121,7 @@ export class GeneratorModel {
 
   /** Answers when the text is over, or the call is aborted; the text itself goes through `hear`. */
   async generate(request: GenerateRequest, signal: AbortSignal, hear: (event: GenerationEvent) => void): Promise<GenerationStats> {
-    return (await this.#answer(this.#segments(request.prompt), request, "storage", signal, hear)).stats;
+    return (await this.#answer(this.#segments(request.prompt), request, "prompt", signal, hear)).stats;
   }
 
   async #answer(segments: readonly Segment[], { maxTokens, sampling, stop }: Omit<GenerateRequest, "prompt">, keep: Keep, signal: AbortSignal, hear: (event: GenerationEvent) => void): Promise<Answer> {
@@ -139,6 +147,8 @@ export class GeneratorModel {
       sampler.saw(lease.tokens);
       const text = new TextStream(this.#tokenizer);
       let logits = (await this.#fill(lease, promptTokens, true, signal))!;
+      stats.sources = { ...lease.sources };
+      stats.cachedTokens = stats.sources.memory + stats.sources.storage + stats.sources.shipped;
       const most = Math.min(maxTokens, context - promptTokens);
       for (;;) {
         const token = sampler.next(logits);
@@ -260,9 +270,11 @@ export class GeneratorModel {
     let logits: Float32Array | null = null;
     while (lease.cached < end) {
       if (!answer) await this.#turns.idle();
+      await lease.wait();
       logits = await this.#turns.take(async () => {
-        const at = lease.cached;
-        const rows = Math.min(end - at, this.#turns.waiting > 0 || !answer ? SMALL_CHUNK : chunk);
+        const at = lease.advance();
+        if (at >= end) return null;
+        const rows = Math.min(end - at, this.#turns.waiting > 0 || !answer ? SMALL_CHUNK : chunk, lease.stretch);
         lease.reserve(at + rows);
         const from = performance.now();
         const found = await this.#decoder.forward(lease.tokens.subarray(at, at + rows), at, lease.table, { logits: answer && at + rows === end, signal });

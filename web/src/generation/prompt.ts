@@ -38,3 +38,9 @@ export function joinSegments(segments: readonly Segment[]): Prompt {
   }
   return { tokens, boundaries };
 }
+
+/**
+ * Where what a prompt computes may be kept: all of it in storage, so that it survives a reload; the
+ * prompt there and what is generated in memory alone; nothing but in memory.
+ */
+export type Keep = "storage" | "prompt" | "memory";

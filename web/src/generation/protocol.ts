@@ -1,10 +1,11 @@
 /** What the page's side of a generator and its worker say to each other (calls as in inference/service.ts). */
+import type { ShippedKv } from "../generated/manifest.ts";
 import type { Found } from "../inference/find.ts";
 import type { Sampling } from "./sampler.ts";
 import type { GenerationStart, GeneratorOptions, Message, Prompt } from "./types.ts";
 
 export interface OpenRequest extends Found {
-  options: Pick<GeneratorOptions, "threads" | "memory" | "storage" | "marks">;
+  options: Pick<GeneratorOptions, "threads" | "memory" | "storage" | "marks"> & { shipped?: { site: string; kv: ShippedKv } };
 }
 
 export interface GenerateRequest {

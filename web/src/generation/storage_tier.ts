@@ -259,7 +259,7 @@ export class StorageTier {
   async #write(node: TreeNode, signal: AbortSignal): Promise<boolean> {
     const { blocks, store, shape } = this.#options;
     const { kind, tag } = node.traits;
-    if (!node.blocks || node.private || kind === "question" || node.path().some(({ traits }) => traits.tag !== tag)) return false;
+    if (!node.blocks || node.private || node.path().some(({ traits }) => traits.tag !== tag)) return false;
     const head: RecordHead = { start: node.start, end: node.end, tokens: node.prefix(), tag, kind };
     const name = recordName(this.#form, head);
     const encoded = encodeHead(this.#form, head);

@@ -1,4 +1,5 @@
 /** The public types of Generator. */
+import type { ShippedKv } from "../generated/manifest.ts";
 import type { StepTiming } from "../inference/types.ts";
 import type { Stage } from "../types.ts";
 import type { SegmentKind } from "./prompt.ts";
@@ -23,6 +24,8 @@ export interface GeneratorOptions {
   memory?: number | "auto";
   /** "memory" stores nothing; default "local": weights and KV are kept in the origin's file system, else in IndexedDB. */
   storage?: "local" | "memory";
+  /** KV that a site ships: the folder of its manifest, and `answers.kv` of it. */
+  shipped?: { site: string | URL; kv: ShippedKv };
   /** Where it runs; "inline" is the calling thread: for tests, or inside a worker of yours. Default "worker". */
   thread?: "worker" | "inline";
   /** Where generator-worker.js is; default: beside generator.js. */

@@ -212,7 +212,11 @@ test("random prompts, visits and evictions over both tiers keep every KV right",
     const pool = Array.from({ length: 6 }, () => random.tokens(1 + random.below(70), 5));
     let toy = visit(store, { blocks: 16, budget });
     for (let step = 0; step < 40; step++) {
-      if (random.next() < 0.15) toy = visit(store, { blocks: 16, budget });
+      if (random.next() < 0.15) {
+        toy.cache.close();  // in the middle of writing, mostly
+        await toy.cache.settled();
+        toy = visit(store, { blocks: 16, budget });
+      }
       const segments = Array.from({ length: 1 + random.below(4) }, () => text(random.pick(pool)));
       const lease = await run(toy, segments, Array.from({ length: random.below(20) }, () => random.below(5))).catch((error: unknown) => {
         expect(error).toMatchObject({ code: "memory" });

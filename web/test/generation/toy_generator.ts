@@ -29,7 +29,11 @@ export async function run({ arena, cache }: Toy, segments: Segment[], generated:
     lease.computed(to, to - lease.cached);
   };
   try {
-    while (lease.cached < lease.tokens.length) step(Math.min(lease.cached + 40, lease.tokens.length));
+    while (lease.cached < lease.tokens.length) {
+      await lease.wait();
+      lease.advance();
+      step(Math.min(lease.cached + Math.min(40, lease.stretch), lease.tokens.length));
+    }
     for (const token of generated) {
       lease.append(token);
       step(lease.tokens.length);
