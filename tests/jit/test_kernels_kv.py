@@ -86,26 +86,36 @@ def test_places_that_are_none_stay_inside_the_arena(wasm: WasmHost) -> None:
 
 def attended(q: Array, kv: Array, first: int, scale: float) -> Array:
     keys, values = (part.astype(np.float64) for part in halves(kv))
-    out = np.zeros((len(q), HEADS, DIM))
+    out = np.zeros(q.shape)
+    heads = q.shape[1]
     for row in range(len(q)):
         place = np.arange(first + row + 1)
-        for head in range(HEADS):
-            at = TABLE[place // 32], head // (HEADS // KV_HEADS)
+        for head in range(heads):
+            at = TABLE[place // 32], head // (heads // KV_HEADS)
             score = keys[at[0], at[1], :, place % 32] @ q[row, head].astype(np.float64) * scale
             power = np.exp(score - score.max())
             out[row, head] = power @ values[at[0], at[1], place % 32] / power.sum()
     return out.reshape(len(q), -1).astype(np.float32)
 
 
-@pytest.mark.parametrize(("rows", "first"), [(1, 0), (1, 95), (11, 28)])
-@pytest.mark.parametrize("scale", [None, 1.5])
-def test_paged_attention(wasm: WasmHost, rows: int, first: int, scale: float | None) -> None:
+@pytest.mark.parametrize(
+    ("heads", "rows", "first", "scale"),
+    [
+        (4, 1, 0, None),
+        (4, 11, 28, 1.5),
+        *((KV_HEADS * group, rows, 31, None) for group in (1, 3, 5) for rows in (1, 2)),
+    ],
+)
+def test_paged_attention(
+    wasm: WasmHost, heads: int, rows: int, first: int, scale: float | None
+) -> None:
+    """Key heads are shared by 1, 2, 3 and 5 query heads."""
     rng = np.random.default_rng(2)
-    q, kv = rng.standard_normal((rows, HEADS, DIM)).astype(np.float32), arena(rng)
+    q, kv = rng.standard_normal((rows, heads, DIM)).astype(np.float32), arena(rng)
     wanted = attended(q, kv, first, DIM**-0.5 if scale is None else scale)
     arrays = {"q": q, "place": np.array([first, 0], np.int32), "table": TABLE, "kv": kv}
     extents = {"rows": rows, "blocks": len(TABLE), "kv_blocks": 7}
-    parameters = {**SHAPE, "scale": scale}
+    parameters = {**SHAPE, "heads": heads, "scale": scale}
     check(wasm, "paged_attention", parameters, arrays, extents, {"out": wanted}, 4e-6)
 
 

@@ -165,18 +165,22 @@ def _default(schedule: Schedule, parameters: Parameters) -> None:
     schedule.bind("tile", "grid")
     for loop in ("i_in", "t_key", "i_value", "power", "i_out"):
         schedule.split(loop, 8).vectorise(f"{loop}.i")
+    group = parameters["heads"] // parameters["kv_heads"]
     # Queries by 8 tokens, or by 8 coordinates of the values; one token's queries by 16.
+    for loop in ("score", "mix"):
+        schedule.split(loop, 6 if fused else 5, (4, 3, 2), 2 if fused else 0)
+    if group > 1:
+        tile = 2 if group % 2 == 0 else 3
+        schedule.split("one_score", tile, (2,)).split("one_mix", tile, (2,))
     for loop in ("score", "mix", "one_score", "one_mix"):
-        if loop.startswith("one"):
-            schedule.split(loop, 3, (2,))
-        else:
-            schedule.split(loop, 6 if fused else 5, (4, 3, 2), 2 if fused else 0)
-        schedule.split(f"{loop}_step*", 4).jam(f"{loop}*.i").unroll(f"{loop}*.i*")
+        schedule.split(f"{loop}_step*", 4)
+        if group > 1 or not loop.startswith("one"):
+            schedule.jam(f"{loop}*.i").unroll(f"{loop}*.i*")
         schedule.unroll(f"{loop}_step*.i")
         for part in ("start", "lane", "out"):
             schedule.vectorise(f"{loop}_{part}*")
     # Heads of a group together: what one of them waits for leaves time for the others.
-    if 1 < parameters["heads"] // parameters["kv_heads"] <= 4:
+    if 1 < group <= 4:
         schedule.unroll("largest_step").unroll("total_step").jam("head").unroll("head*")
     for loop in ("largest", "total"):
         for part in ("start", "lane", "8", "4"):
