@@ -63,7 +63,8 @@ def paged_attention(
     with (
         k.parallel("tile", tiles * kv_heads) as tile,
         k.let("kv_head", tile % kv_heads) as kv_head,
-        k.let("first", tile // kv_heads * ROWS) as first,
+        # The last rows see most keys: threads begin with them and end together.
+        k.let("first", (tiles - 1 - tile // kv_heads) * ROWS) as first,
         k.let("count", op("min", rows - first, ROWS)) as count,
         k.let("start", op("max", place[0], 0) + first) as start,
     ):
