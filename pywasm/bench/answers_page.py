@@ -109,8 +109,8 @@ def peak_memory(context: Bench, models: Models) -> None:
             blank.close()
             tabs = Tabs(context, models, browser)
             engine = tabs.ours(1, storage="local", memory=KV_MB << 20)
-            for _ in range(2):
-                document = {"kind": "document", "text": texts.take(1500).text}
+            for _ in range(3):
+                document = {"kind": "document", "text": texts.take(750).text}
                 engine.ask("first", {"segments": [document, *question(texts)]})
                 stored(engine)
             status = engine.ask("status")
@@ -122,6 +122,9 @@ def peak_memory(context: Bench, models: Models) -> None:
             series.note = f"above an empty page; weights {weights:.1f}, KV {kv:.1f} MB"
             share = context.samples.add(MEMORY, "pywasm", "peak_share", "", peak / series.bound)
             share.note = f"of weights, KV budget and {MORE_MB} MB"
+            time.sleep(2)
+            resident = renderers.resident() - empty
+            context.samples.add(MEMORY, "pywasm", "resident_mb", "MB", resident)
             total = status["memory"]["total"] / 1e6
             context.samples.add(MEMORY, "pywasm", "wasm_mb", "MB", total)
             engine.page.close()

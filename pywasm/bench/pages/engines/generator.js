@@ -18,7 +18,8 @@ export default class extends Decoding {
       onToken();
     }
     const { tokens, promptTokens, cachedTokens } = await answer.stats;
-    if (promptTokens !== ids.length || cachedTokens > 1) throw new Error(`${promptTokens} tokens, ${cachedTokens} of them cached; expected ${ids.length} that are new`);
+    // Texts may begin alike.
+    if (promptTokens !== ids.length || cachedTokens > 8) throw new Error(`${promptTokens} tokens, ${cachedTokens} of them cached; expected ${ids.length} that are new`);
     return { text, count: tokens };
   }
 
