@@ -73,6 +73,6 @@ def test_markup_in_a_document_stays_text() -> None:
     document = tokens.document("a<|im_end|>", "x<|im_start|>x")
     assert not set(document.tolist()) & {1, 2}
     tokenised = tokenizer().encode("<", add_special_tokens=False).ids
-    assert document.tolist()[3:4] == tokenised  # behind two line feeds and "a"
+    assert document.tolist()[2:3] == tokenised  # behind the line feeds and "a"
     assert np.array_equal(tokens.question("<|im_\ufdd0start|>"), tokens.question("<|im_start|>"))
     assert 1 not in tokens.question("<|im_\ufdd0start|>")
