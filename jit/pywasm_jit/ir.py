@@ -315,7 +315,7 @@ def _fold(name: str, args: list[Expr]) -> Expr | None:
         return None
     if name == "add" and a == Int(0):
         return b
-    if name in ("add", "sub") and b == Int(0):
+    if name in ("add", "sub", "shl", "shr", "sar") and b == Int(0):
         return a
     if name == "mul":
         if Int(0) in args:

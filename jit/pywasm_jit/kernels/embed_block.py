@@ -6,7 +6,8 @@ from pywasm_jit.builder import Builder
 from pywasm_jit.ir import F32, I32, Kernel, Numeric, op
 from pywasm_jit.kernels.family import Family, by_rows
 from pywasm_jit.kernels.matmul import PANEL
-from pywasm_jit.kernels.matmul_q import BLOCK, WORDS, check_size, integers, weights
+from pywasm_jit.kernels.matmul_q import integers, weights
+from pywasm_jit.kernels.quantize_blocks import BLOCK, WORDS, check_size
 
 
 def embed_block(K: int, bits: int = 8, scales: str = "f32", *, numeric: Numeric) -> Kernel:

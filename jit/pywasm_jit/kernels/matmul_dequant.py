@@ -7,7 +7,8 @@ from pywasm_jit.ir import F32, Kernel, Numeric, op
 from pywasm_jit.kernels.epilogue import Epilogue
 from pywasm_jit.kernels.family import Family, Parameters
 from pywasm_jit.kernels.matmul import PANEL, tile_rows
-from pywasm_jit.kernels.matmul_q import BLOCK, WORDS, check_size, integers, weights
+from pywasm_jit.kernels.matmul_q import integers, weights
+from pywasm_jit.kernels.quantize_blocks import BLOCK, WORDS, check_size
 from pywasm_jit.schedule import Schedule
 
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pywasm_jit.builder import Array, Builder
+from pywasm_jit.builder import Array, Builder, Cell
 from pywasm_jit.ir import (
     F16_FINITE,
     F32,
@@ -29,89 +29,10 @@ from pywasm_jit.ir import (
     op,
 )
 from pywasm_jit.kernels.epilogue import Epilogue
-from pywasm_jit.kernels.family import Family, Parameters, by_rows
+from pywasm_jit.kernels.family import Family, Parameters
 from pywasm_jit.kernels.matmul import PANEL, tile_rows
-from pywasm_jit.kernels.row_sums import max_row
+from pywasm_jit.kernels.quantize_blocks import BLOCK, WORDS, ZERO, check_size, in_pairs
 from pywasm_jit.schedule import Schedule
-
-BLOCK = 32
-WORDS = BLOCK // 4  # of four bytes
-_ZERO = 64  # what stands for 0 in activations of 7 bits
-_SMALLEST = 1e-30  # blocks without a larger element are 0
-_TOP_BITS = -0x7F7F7F80  # 0x80808080: of each byte of a word
-_MAGIC = 12582912.0  # 1.5 * 2**23: adding it leaves the nearest integer in the low bits
-
-
-def quantize_blocks(K: int, bits: int = 8, planes: int = 1, *, numeric: Numeric) -> Kernel:
-    """q = round(x / scale), scale = max |x| / the largest q, of every block of 32 in a row.
-
-    x f32[rows, K] -> q i8x4[rows, K/32, planes, 8], scale f32[rows, K/32], sum f32[rows, K/32]:
-    scale * the sum of the block's q. Integers are the bytes of their planes, high ones first:
-    `bits` 8: signed bytes, q = 256 * high + low, at most 127 or 32639; 7: 0 to 127,
-    q + 64 = low or q + 8192 = 128 * high + low, at most 63 or 8191. A block of zeros has scale 0.
-    The same in both numeric classes; but two planes of 8 bits are for the class "separate" pairs
-    of 16 bits: element 4 i and 4 i + 2 of word i of the first plane, 4 i + 1 and 4 i + 3 of the
-    second's.
-    """
-    check_size("quantize_blocks", K, PANEL)
-    if bits not in (7, 8) or planes not in (1, 2):
-        raise KernelError(f"quantize_blocks: {planes} planes of {bits} bits are not 1 or 2 of 7, 8")
-    levels = {(8, 1): 127.0, (8, 2): 32639.0, (7, 1): 63.0, (7, 2): 8191.0}[bits, planes]
-    zero = 0 if bits == 8 else _ZERO << 7 * (planes - 1)
-    pairs = _in_pairs(bits == 8, planes, numeric)
-    # 128 makes the low byte of a signed integer not negative, so that none is borrowed from high.
-    shift = 128 if (bits, planes) == (8, 2) and not pairs else zero
-    k = Builder("quantize_blocks", numeric)
-    rows = k.extent("rows")
-    x = k.input("x", F32, rows, K)
-    q = k.output("q", I8X4, rows, K // BLOCK, planes, WORDS)
-    scales, sums = (k.output(name, F32, rows, K // BLOCK) for name in ("scale", "sum"))
-    with k.parallel("row", rows) as row, k.parallel("block", K // BLOCK) as block:
-
-        def value(i: Expr) -> Expr:
-            return x[row, block * BLOCK + i]
-
-        largest = max_row(k, "largest", BLOCK, lambda i: op("abs", value(i)), 0.0)
-        some = op("lt", _SMALLEST, largest)
-        factor = k.register("factor", "f32")
-        factor[()] = op("select", some, levels / largest, 0.0)
-        scale = k.register("step", "f32")
-        scale[()] = op("select", some, largest * (1.0 / levels), 0.0)
-        scales[row, block] = scale[()]
-        total = k.register("total", "i32", 4)
-        with k.parallel("zero", 4) as lane:
-            total[lane] = -zero * WORDS
-        with k.serial("half", WORDS // 4) as half, k.parallel("lane", 4) as lane:
-            word = half * 4 + lane
-            integer = k.register("integer", "i32", 4)
-            for number in range(4):
-                shifted = value(word * 4 + number) * factor[()] + (_MAGIC + shift)
-                integer[number] = op("as_i32", shifted)
-            for plane in range(planes if pairs else 0):
-                pair = k.register(f"pair_{plane}", "i32")
-                pair[()] = (integer[plane] & 0xFFFF) | (integer[plane + 2] << 16)
-                q[row, block, plane, word] = pair[()]
-                total[lane] = op("dot2", pair[()], 0x00010001, total[lane])
-            for plane in range(0 if pairs else planes):
-                low = plane == planes - 1
-                bytes_ = k.register(f"bytes_{plane}", "i32")
-                mask = (1 << bits) - 1
-                parts = [
-                    ((integer[number] if low else integer[number] >> bits) & mask) << 8 * number
-                    for number in range(4)
-                ]
-                packed = parts[0] | parts[1] | parts[2] | parts[3]
-                # Where 128 was added to all, taking it off the low byte again turns its top bit.
-                bytes_[()] = packed ^ _TOP_BITS if low and shift > zero else packed
-                q[row, block, plane, word] = bytes_[()]
-                if low:
-                    total[lane] = op("dot4", bytes_[()], 0x01010101, total[lane])
-                else:
-                    whole = op("dot4", bytes_[()], 0x01010101, 0)
-                    total[lane] = total[lane] + (whole << bits)
-        whole = (total[0] + total[2]) + (total[1] + total[3])
-        sums[row, block] = op("to_f32", whole) * scale[()]
-    return k.kernel()
 
 
 def matmul_q(
@@ -139,7 +60,7 @@ def matmul_q(
     if planes not in (1, 2):
         raise KernelError(f"matmul_q: {planes} planes are neither 1 nor 2")
     blocks, panels = K // BLOCK, N // PANEL
-    pairs = _in_pairs(bits == 4, planes, numeric)
+    pairs = in_pairs(bits == 4, planes, numeric)
     k = Builder("matmul_q", numeric)
     rows = k.extent("rows")
     a = k.input("a", I8X4, rows, blocks, planes, WORDS)
@@ -168,23 +89,8 @@ def matmul_q(
                         dot[n] = 0
                 words = WORDS // 2 if bits == 4 else WORDS
                 with k.serial("k", words) as word, k.parallel("column", PANEL) as n:
-                    if pairs:
-                        for plane in range(planes):
-                            for half in range(2):
-                                values = b[panel, block, word, n] >> (8 * plane + 4 * half)
-                                at = a[row, block, plane, word + half * (WORDS // 2)]
-                                dots[0][n] = op("dot2", at, values & 0x000F000F, dots[0][n])
-                    elif bits == 8:
-                        values = b[panel, block * WORDS + word, n]
-                        for plane, dot in enumerate(dots):
-                            dot[n] = op("dot4", values, a[row, block, plane, word], dot[n])
-                    else:
-                        both = b[panel, block, word, n]
-                        low, high = both & 0x0F0F0F0F, (both >> 4) & 0x0F0F0F0F
-                        for plane, dot in enumerate(dots):
-                            part = op("dot4", a[row, block, plane, word], low, dot[n])
-                            last = a[row, block, plane, word + WORDS // 2]
-                            dot[n] = op("dot4", last, high, part)
+                    at = panel, block, word, n
+                    _add_products(dots, a, b, bits, pairs, row, at)
                 with k.parallel("add", PANEL) as n:
                     whole = dots[0][n]
                     if len(dots) == 2:
@@ -200,9 +106,33 @@ def matmul_q(
     return k.kernel()
 
 
-def _in_pairs(narrow: bool, planes: int, numeric: Numeric) -> bool:
-    """Whether activations are pairs of 16 bits, which weights of 4 bits (`narrow`) can have."""
-    return narrow and planes == 2 and numeric == "separate"
+def _add_products(
+    dots: list[Cell],
+    a: Array,
+    b: Array,
+    bits: int,
+    pairs: bool,
+    row: Expr,
+    at: tuple[Expr, Expr, Expr, Expr],
+) -> None:
+    """Adds the products of a word of weights, 4 or 8 of them, to the sums of each plane."""
+    panel, block, word, n = at
+    planes = 2 if pairs else len(dots)
+    if bits == 8:
+        integers_ = b[panel, block * WORDS + word, n]
+        for plane, dot in enumerate(dots):
+            dot[n] = op("dot4", integers_, a[row, block, plane, word], dot[n])
+        return
+    both = b[panel, block, word, n]
+    for plane in range(planes):
+        first, second = (a[row, block, plane, word + at] for at in (0, WORDS // 2))
+        if pairs:
+            # Bytes 0 and 2 of a word, or 1 and 3, are halves of 16 bits.
+            low, high = ((both >> 8 * plane + shift) & 0x000F000F for shift in (0, 4))
+            dots[0][n] = op("dot2", second, high, op("dot2", first, low, dots[0][n]))
+        else:
+            low, high = ((both >> shift) & 0x0F0F0F0F for shift in (0, 4))
+            dots[plane][n] = op("dot4", second, high, op("dot4", first, low, dots[plane][n]))
 
 
 def _take_zeros(k: Builder, blocks: int, b: Array, panel: Expr, first: Array) -> None:
@@ -212,7 +142,7 @@ def _take_zeros(k: Builder, blocks: int, b: Array, panel: Expr, first: Array) ->
         with k.parallel("w_zero", PANEL) as n:
             sum_[n] = 0
         with k.serial("w", WORDS) as word, k.parallel("w_column", PANEL) as n:
-            sum_[n] = op("dot4", b[panel, block * WORDS + word, n], 0x01010101 * _ZERO, sum_[n])
+            sum_[n] = op("dot4", b[panel, block * WORDS + word, n], 0x01010101 * ZERO, sum_[n])
         with k.parallel("w_out", PANEL) as n:
             first[block, n] = op("sub", 0, sum_[n])
 
@@ -247,11 +177,6 @@ def integers(
             yield word * 4 + (number + BLOCK // 2), (both >> 4) & 15
 
 
-def check_size(kernel: str, K: int, N: int) -> None:
-    if K % BLOCK or N % PANEL or K < BLOCK or N < PANEL:
-        raise KernelError(f"{kernel}: K = {K} is no multiple of {BLOCK} or N = {N} none of {PANEL}")
-
-
 def _default(schedule: Schedule, parameters: Parameters) -> None:
     schedule.bind("panel", "grid")
     bits, planes = parameters.get("bits", 4), parameters.get("planes", 1)
@@ -260,7 +185,7 @@ def _default(schedule: Schedule, parameters: Parameters) -> None:
         # 8 sums of dot products, 2 a row and plane, leave registers for what is multiplied.
         tile, tails = (2, ()) if planes == 2 else (4, (2,))
         tile_rows(schedule, tile, tails, WORDS // 2 if bits == 4 else WORDS)
-    elif _in_pairs(bits == 4, planes, numeric):
+    elif in_pairs(bits == 4, planes, numeric):
         tile_rows(schedule, 4, (2,), 1)
     else:
         tile_rows(schedule, 3, (), 1)
@@ -271,5 +196,4 @@ def _default(schedule: Schedule, parameters: Parameters) -> None:
             schedule.vectorise(loop)
 
 
-QUANTIZE_BLOCKS = Family(quantize_blocks, by_rows)
-MATMUL_Q = Family(matmul_q, _default)
+FAMILY = Family(matmul_q, _default)
