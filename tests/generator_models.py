@@ -52,6 +52,14 @@ class Tiny:
     vocab: int = field(default_factory=lambda: len(vocabulary()))
 
     @property
+    def tokens(self) -> list[str]:
+        return vocabulary()[: self.vocab]
+
+    @property
+    def merges(self) -> list[str]:
+        return list(MERGES[: self.vocab - len(SPECIAL) - 256])
+
+    @property
     def head_dim(self) -> int:
         return self.width // self.heads
 
@@ -166,7 +174,7 @@ def write_gguf(
 
 
 def _metadata(model: Tiny) -> dict[str, Any]:
-    at, tokens = model.architecture, vocabulary()[: model.vocab]
+    at, tokens = model.architecture, model.tokens
     return {
         "general.license": "mit",
         f"{at}.block_count": model.layers,
@@ -181,7 +189,7 @@ def _metadata(model: Tiny) -> dict[str, Any]:
         "tokenizer.ggml.pre": "smollm",
         "tokenizer.ggml.tokens": tokens,
         "tokenizer.ggml.token_type": [3] * len(SPECIAL) + [1] * (len(tokens) - len(SPECIAL)),
-        "tokenizer.ggml.merges": list(MERGES),
+        "tokenizer.ggml.merges": model.merges,
         "tokenizer.ggml.eos_token_id": 2,
         "tokenizer.chat_template": TEMPLATE,
     }
@@ -206,7 +214,7 @@ def write_hf(directory: Path, model: Tiny, shards: int = 1, **settings: Any) -> 
     }
     (directory / "config.json").write_text(json.dumps(config | settings))
     (directory / "tokenizer_config.json").write_text(json.dumps({"chat_template": TEMPLATE}))
-    tokens = vocabulary()
+    bytes_ = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True}
     (directory / "tokenizer.json").write_text(
         json.dumps(
             {
@@ -227,14 +235,14 @@ def write_hf(directory: Path, model: Tiny, shards: int = 1, **settings: Any) -> 
                     "type": "Sequence",
                     "pretokenizers": [
                         {"type": "Digits", "individual_digits": True},
-                        {"type": "ByteLevel", "add_prefix_space": False, "use_regex": True},
+                        bytes_ | {"use_regex": True},
                     ],
                 },
-                "decoder": {"type": "ByteLevel"},
+                "decoder": bytes_,
                 "model": {
                     "type": "BPE",
-                    "vocab": {token: number for number, token in enumerate(tokens)},
-                    "merges": list(MERGES),
+                    "vocab": {token: number for number, token in enumerate(model.tokens)},
+                    "merges": model.merges,
                 },
             }
         )

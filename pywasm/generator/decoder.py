@@ -18,6 +18,7 @@ from pywasm.generator.matrix import Matrix
 
 KV_BLOCK = 32  # tokens
 _MOST_CONTEXT = 32768
+_MOST_HEAD_DIM = 1024
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,6 +95,12 @@ class Decoder:
     layers: list[Layer]
     norm: F32
     head: Matrix | None
+
+
+def check_head(where: str, head_dim: int) -> None:
+    """Raises UserError: before anything of that size is made."""
+    if not 8 <= head_dim <= _MOST_HEAD_DIM:
+        raise UserError(f"{where}: heads of {head_dim}; expected 8 to {_MOST_HEAD_DIM}")
 
 
 def usable_context(tokens: int) -> int:

@@ -39,7 +39,8 @@ def read_matrix(file: GgufFile, name: str, shape: tuple[int, int]) -> Matrix:
         case kind if kind in _DENSE:
             return Dense(_finite(file, tensor, _dense(file, tensor).reshape(shape)))
         case kind if kind in _AGAIN:
-            widened = dequantize(file.data(tensor), kind)
+            with np.errstate(all="ignore"):  # what comes of scales that are no numbers is looked at
+                widened = dequantize(file.data(tensor), kind)
             return quantised(Dense(_finite(file, tensor, widened)), 8)
         case Type.Q8_0:
             made = _q8_0(file.data(tensor))

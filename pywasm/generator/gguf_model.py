@@ -10,7 +10,15 @@ import numpy as np
 import numpy.typing as npt
 
 from pywasm.compile.fused import F32
-from pywasm.generator.decoder import Config, Decoder, Layer, Text, rope_frequencies, usable_context
+from pywasm.generator.decoder import (
+    Config,
+    Decoder,
+    Layer,
+    Text,
+    check_head,
+    rope_frequencies,
+    usable_context,
+)
 from pywasm.generator.ggml import read_matrix, read_vector
 from pywasm.generator.gguf_file import GgufFile
 from pywasm.generator.gguf_tokenizer import begin, ends, tokenizer_json
@@ -64,6 +72,7 @@ def _config(file: GgufFile, architecture: str, vocab: int) -> Config:
     if not heads or width % heads:
         file.fail(f"{heads} heads can't share a width of {width}")
     head_dim = whole("attention.key_length", width // heads)
+    check_head(str(file.path), head_dim)
     turned = whole("rope.dimension_count", head_dim)
     if turned != head_dim or whole("attention.value_length", head_dim) != head_dim:
         file.fail(

@@ -14,7 +14,15 @@ import tokenizers
 
 from pywasm.compile.fused import F32
 from pywasm.errors import UserError
-from pywasm.generator.decoder import Config, Decoder, Layer, Text, rope_frequencies, usable_context
+from pywasm.generator.decoder import (
+    Config,
+    Decoder,
+    Layer,
+    Text,
+    check_head,
+    rope_frequencies,
+    usable_context,
+)
 from pywasm.generator.matrix import Dense
 from pywasm.safetensors_dir import read_weights, weight_files
 
@@ -102,6 +110,7 @@ def _config(settings: _Settings) -> Config:
         settings.fail("use_sliding_window is set, which is not supported")
     width, heads = settings.whole("hidden_size"), settings.whole("num_attention_heads")
     head_dim = settings.whole("head_dim", width // heads)
+    check_head(str(settings.file), head_dim)
     config = Config(
         vocab=settings.whole("vocab_size"),
         context=usable_context(settings.whole("max_position_embeddings")),

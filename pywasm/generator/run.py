@@ -121,6 +121,22 @@ class NativeGenerator:
         finally:
             self._free += table
 
+    def weight_address(self, number: int) -> int:
+        """Of a tensor of the plan."""
+        return self._instance.weight(number)
+
+    def temporary(self, values: Sequence[Ids]) -> list[int]:
+        """Addresses of numbers (i32) for `aux`, behind the arena: until it grows."""
+        addresses = []
+        at = self.arena + self._blocks * self.info.kv_block_bytes
+        for numbers in values:
+            data = np.asarray(numbers, "<i4").tobytes()
+            self._instance.grow(at + len(data))
+            self._instance.write(at, data)
+            addresses.append(at)
+            at += aligned(len(data))
+        return addresses
+
     def aux(self, name: str, buffers: Sequence[int], extents: Sequence[int]) -> None:
         """Runs a kernel of plan.decoder.aux. `buffers`: addresses, scratch left out."""
         number = self.info.aux[name]
