@@ -81,7 +81,7 @@ def _measure(context: Bench, models: Models, engines: dict[str, TextEngine]) -> 
     for label, engine in engines.items():
         run = engine.run(short(models), 5)
         took[label] = (run.first * PROMPT / 50 + run.rest * ANSWER / 5) / 1e3
-    rounds = 1 if context.quick else 8
+    rounds = 1 if context.quick else 5
     context.step(f"{PREFILL}, {DECODE}: {len(engines)} engines in turns, {rounds} rounds")
     interleave([subject(label, engine) for label, engine in engines.items()], rounds, keep)
 
