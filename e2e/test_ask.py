@@ -176,7 +176,7 @@ def test_the_page_tells_before_it_downloads(
     sources = shown.page.evaluate(
         "async (q) => (await __pywasm.index.search(q, { k: 2 })).hits", QUESTION
     )
-    assert text.replace(" ", "") == known_answer(QUESTION, sources, 192)
+    assert text.replace(" ", "") == known_answer(QUESTION, sources, 128)
     assert "gzip.open" in shown.text(".sources")
     assert "often wrong" in shown.text("#answer .caution")
     assert "tokens read" in shown.text("#answer .hint")

@@ -10,6 +10,8 @@ import { describeAnswer } from "./problems.ts";
 import { safeLink } from "./results.ts";
 
 const usedKey = siteKey("generator-used");
+/** Tokens of a draft: small models have said by then what they know, and go on regardless. */
+const maxTokens = 128;
 /** A visitor who has not typed for so long, ms, may be about to ask. */
 const pauseMs = 400;
 
@@ -46,18 +48,23 @@ export class AnswerPanel {
     if (this.#question === key && (this.#running || !asked)) return;
     this.hide();
     this.#question = key;
-    const here = this.#index.generator?.state.state === "ready" || (remembered(usedKey) !== null && !savesData());
-    if (here || asked) void this.#answer(question);
+    if (asked || this.#isHere()) void this.#answer(question);
     else this.#offer(question);
   }
 
-  /** Reads what the question would need, if the model is there and the visitor pauses. */
+  /** Whether it can be used without a word about its download. */
+  #isHere(): boolean {
+    return this.#index.generator?.state.state === "ready" || (remembered(usedKey) !== null && !savesData());
+  }
+
+  /** When the visitor pauses: opens the model if it was used before, and reads what the question would need. */
   prepare({ text, ...options }: Question): void {
     this.#forgetPrepared();
-    if (this.#running || this.#index.generator?.state.state !== "ready") return;
+    if (this.#running || !this.#isHere()) return;
     this.#pause = setTimeout(() => {
-      const preparing = (this.#preparing = new AbortController());
-      void this.#index.prepare(text, { ...options, signal: preparing.signal }).catch(() => undefined);  // a guess: the question itself tells what is wrong
+      const { signal } = (this.#preparing = new AbortController());
+      // A guess: where it fails, the question itself tells what is wrong.
+      void this.#index.generator?.load({ signal }).then(() => this.#index.prepare(text, { ...options, signal })).catch(() => undefined);
     }, pauseMs);
   }
 
@@ -110,8 +117,10 @@ export class AnswerPanel {
     };
     say("Searching…");
     const writing = new Writing(body);
+    // At once, beside the search, which may have to wait for its encoder.
+    if (this.#isHere()) void this.#index.generator?.load({ signal }).catch(() => undefined);
     const answer = this.#index.ask(text, {
-      ...options, signal,
+      ...options, signal, maxTokens,
       onSources: (hits) => {
         sources.hidden = false;
         sources.replaceChildren(...hits.map((hit, number) => h("li", {}, this.#source(hit, number))));

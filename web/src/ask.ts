@@ -1,10 +1,10 @@
 /** Answers of a site that carries a language model: search, prompt, generation, and what comes from where. */
-import { fitDocuments, promptSegments } from "./ask_prompt.ts";
+import { fitDocuments, promptSegments, type Fitted } from "./ask_prompt.ts";
 import type { Answer, AnswerStats, AskOptions, Citation, PrepareOptions } from "./ask_types.ts";
 import { findCitations } from "./citations.ts";
 import { PywasmError, throwIfAborted } from "./error.ts";
 import type { Answers } from "./generated/manifest.ts";
-import type { Generation, GenerationStats } from "./generation/generator.ts";
+import type { Generation, GenerationStats, Generator } from "./generation/generator.ts";
 import { SiteGenerator } from "./site_generator.ts";
 import type { Hit, OpenOptions, Results, SearchOptions } from "./types.ts";
 
@@ -13,6 +13,8 @@ export type Search = (question: string, options: SearchOptions) => Promise<Resul
 
 /** Tokens of an answer, where nobody says. */
 const MAX_TOKENS = 192;
+/** Sources whose scores are at least this share of the best one's may be read in any order. */
+const CLOSE = 0.8;
 /** The speed of reading is taken from prompts of which so many tokens were computed. */
 const MEASURED_TOKENS = 64;
 
@@ -79,7 +81,7 @@ export class SiteAnswers {
       const sources = await this.#find(asked, { ...options, signal: own.signal });
       if (sources.length === 0) return 0;
       const generator = await this.generator.load({ signal: own.signal });
-      const { documents } = await fitDocuments(generator, this.#info.prompt, asked, sources, MAX_TOKENS);
+      const { documents } = await this.#arrange(generator, asked, sources, MAX_TOKENS);
       return await generator.prefetch([{ kind: "system", text: this.#info.prompt.system }, ...documents], { signal: own.signal });
     } finally {
       signal?.removeEventListener("abort", abort);
@@ -102,7 +104,7 @@ export class SiteAnswers {
     const from = performance.now();
     const generator = await this.generator.load({ ...(signal && { signal }), ...(onProgress && { onProgress }) });
     const loadMs = performance.now() - from;
-    const { documents, order } = await fitDocuments(generator, this.#info.prompt, question, sources, maxTokens);
+    const { documents, order } = await this.#arrange(generator, question, sources, maxTokens);
     throwIfAborted(signal);
     const beforeMs = performance.now() - began;
     const generation = generator.generate({ segments: promptSegments(this.#info.prompt, documents, question) }, {
@@ -112,6 +114,18 @@ export class SiteAnswers {
       ...(stop !== undefined && { stop }), ...(signal && { signal }), ...(onStart && { onStart }),
     });
     return { generation, order, loadMs, beforeMs };
+  }
+
+  /** Documents that fit, in the order of which most is known; the ranking's where that tells them apart. */
+  async #arrange(generator: Generator, question: string, sources: readonly Hit[], maxTokens: number): Promise<Fitted> {
+    const fitted = await fitDocuments(generator, this.#info.prompt, question, sources, maxTokens);
+    const best = sources[0]!.score;
+    const close = fitted.order.findIndex((source) => !(sources[source]!.score >= CLOSE * best));
+    const free = close < 0 ? fitted.order.length : close;
+    if (free < 2) return fitted;
+    const known = await generator.order([{ kind: "system", text: this.#info.prompt.system }], fitted.documents.slice(0, free));
+    const places = [...known, ...[...fitted.order.keys()].slice(free)];
+    return { documents: places.map((place) => fitted.documents[place]!), order: places.map((place) => fitted.order[place]!) };
   }
 
   /** What reading the cached tokens would have taken, ms. */

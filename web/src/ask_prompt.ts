@@ -56,13 +56,19 @@ export function shares(tokens: readonly number[], room: number): number[] {
   return allowed;
 }
 
+/** Segments of documents; `order[i]` is the source of the i-th. */
+export interface Fitted {
+  documents: TextSegment[];
+  order: number[];
+}
+
 /**
  * The segments of as many sources as fit into the model's context beside question and answer, each cut
- * where it takes more than its share; `order[i]` is the source of the i-th segment.
+ * where it takes more than its share.
  */
 export async function fitDocuments(
   generator: Measure, prompt: AnswerPrompt, question: string, sources: readonly Source[], maxTokens: number,
-): Promise<{ documents: TextSegment[]; order: number[] }> {
+): Promise<Fitted> {
   const documents = sources.map((source) => documentSegment(prompt, source));
   const { context } = generator.info;
   const lengths = (await generator.tokenize({ segments: promptSegments(prompt, documents, question) })).map(({ length }) => length);

@@ -35,6 +35,7 @@ const generator = {
       return stats;
     }, options.signal, options.onStart);
   },
+  order: vi.fn(async (_system: TextSegment[], documents: TextSegment[]) => documents.map((_, place) => place)),
   prefetch: vi.fn(async (_segments: TextSegment[], _options: { signal?: AbortSignal }) => 7),
   close: vi.fn(async () => undefined),
   clear: vi.fn(async () => undefined),
@@ -103,6 +104,21 @@ test("what the cache saved is not known before enough was read, and known after 
   await site.ask("a").stats;
   stats = { ...STATS, cachedTokens: 90 };
   expect((await site.ask("a").stats).savedMs).toBe(180);
+});
+
+test("sources of about the same rank are read in the order of which most is known; what they are cited as stays", async () => {
+  generator.order.mockImplementation(async (_system, documents) => [...documents.keys()].reverse());
+  hits = [{ ...HITS[1]!, score: 1 }, { ...HITS[0]!, score: 0.9 }, { ...HITS[1]!, id: "far", score: 0.5 }];
+  const answer = answers().ask("How?", { k: 3 });
+  await answer.text();
+  expect((made[0]!.prompt as { segments: TextSegment[] }).segments.map(({ id }) => id)).toEqual([undefined, "gzip.compress", "gzip.open", "far", undefined, undefined]);
+  expect(generator.order.mock.calls[0]![0]).toEqual([{ kind: "system", text: "S:" }]);
+  expect((await answer.sources).map(({ id }) => id)).toEqual(["gzip.open", "gzip.compress", "far"]);
+  expect((await answer.citations).map(({ source }) => source)).toEqual([1]);
+  generator.order.mockClear();
+  hits = [{ ...HITS[0]!, score: 1 }, { ...HITS[1]!, score: 0.7 }];
+  await answers().ask("How?").text();
+  expect(generator.order).not.toHaveBeenCalled();
 });
 
 test("nothing found: the model is neither loaded nor asked", async () => {
