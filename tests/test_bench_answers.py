@@ -153,18 +153,18 @@ def bench(samples: Samples, quick: bool) -> Bench:
 
 def test_slow_engines_are_asked_in_every_third_round() -> None:
     samples = Samples("answers")
-    fast, slow = Fixed("pywasm", 0.5), Fixed("wllama", 40.0)
+    fast, slow = Fixed("pywasm", 0.5), Fixed("wllama", 7.0)
     models = cast(Models, SimpleNamespace(texts=words(400)))
     loaded = {"pywasm/1": engine(fast), "wllama/1": engine(slow)}
     answers_speed._measure(bench(samples, quick=False), models, loaded)
     rates = samples.series_of("smollm2-prefill500-t1", "tokens_per_s").values
-    # A short prompt and a round that are not kept, then five.
-    assert fast.prompts == [50] + [500] * 6
-    assert rates == [pytest.approx(500 / 0.45)] * 5
+    # A short prompt and a round that are not kept, then eight.
+    assert fast.prompts == [50] + [500] * 9
+    assert rates == [pytest.approx(500 / 0.45)] * 8
     assert samples.series_of("smollm2-decode-t1", "tokens_per_s").values[0] == pytest.approx(640)
-    assert slow.prompts == [50] + [500] * 2
+    assert slow.prompts == [50] + [500] * 3
     kept = samples.series_of("smollm2-prefill500-t1", "tokens_per_s", "wllama").values
-    assert kept == [pytest.approx(500 / 36)] * 2
+    assert kept == [pytest.approx(500 / 6.3)] * 3
 
 
 def test_shares_of_the_bound() -> None:

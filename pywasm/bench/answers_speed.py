@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 
+import numpy as np
+
 from .answers_device import Limits, limits
 from .answers_engines import PEERS, Tabs, TextEngine, check
 from .answers_models import Models
@@ -29,11 +31,12 @@ SLOW_S = 6.0  # an engine that takes longer for a run is asked in every third ro
 def speed(context: Bench, models: Models) -> None:
     """On one and on two threads, all engines in turns."""
     before = {threads: limits(context, threads) for threads in THREADS}
-    with _engines(context, models) as engines:
-        _measure(context, models, engines)
-    after = {threads: limits(context, threads) for threads in THREADS}
-    for threads in THREADS:
-        _bound(context, models, threads, (before[threads], after[threads]))
+    try:
+        with _engines(context, models) as engines:
+            _measure(context, models, engines)
+    finally:  # what was measured until Ctrl-C has its bounds
+        for threads in THREADS:
+            _bound(context, models, threads, (before[threads], limits(context, threads)))
 
 
 @contextlib.contextmanager
@@ -81,7 +84,9 @@ def _measure(context: Bench, models: Models, engines: dict[str, TextEngine]) -> 
     for label, engine in engines.items():
         run = engine.run(short(models), 5)
         took[label] = (run.first * PROMPT / 50 + run.rest * ANSWER / 5) / 1e3
-    rounds = 1 if context.quick else 5
+    # In how much of a round a slow engine takes part.
+    round_s = sum(seconds if seconds <= SLOW_S else seconds / 3 for seconds in took.values())
+    rounds = int(np.clip((40 if context.quick else 480) / round_s, 1, 8))
     context.step(f"{PREFILL}, {DECODE}: {len(engines)} engines in turns, {rounds} rounds")
     interleave([subject(label, engine) for label, engine in engines.items()], rounds, keep)
 
