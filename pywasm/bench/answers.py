@@ -56,6 +56,7 @@ CASES: tuple[Case[Context], ...] = (
     _case(answers_speed.NAMES, answers_speed.speed, (60, 600, 150)),
     _case(answers_rag.MEMORY, answers_rag.in_memory, (120, 120, 30)),
     _case((answers_rag.RELOAD,), answers_rag.reload, (90, 90, 30)),
+    _case((answers_rag.LINKED,), answers_rag.linked, (0, 0, 1)),
     _case(answers_shipped.NAMES, answers_shipped.shipped, (300, 300, 0)),
     _case((answers_chat.CASE,), answers_chat.resume, (60, 60, 30)),
     _case((answers_trace.CASE,), answers_trace.trace, (20, 20, 5)),

@@ -16,11 +16,12 @@ from .answers_engines import Tabs, TextEngine
 from .answers_models import Models
 from .answers_prompts import Texts
 from .browsers.chromium import Chromium
-from .context import Bench
+from .context import Bench, Skipped
 from .core import Subject, interleave
 
 MEMORY = ("rag-none", "rag-last32", "rag-system", "rag-exact", "rag1-none")
 RELOAD = "rag-reload"
+LINKED = "rag-linked"
 SYSTEM, DOCUMENT, QUESTION = 32, 128, 32
 DOCUMENTS = 4
 BEFORE = SYSTEM + DOCUMENTS * DOCUMENT  # tokens in front of the question
@@ -74,6 +75,11 @@ def in_memory(context: Bench, models: Models) -> None:
         interleave(subjects, rounds, keep)
     finally:
         engine.page.close()
+
+
+def linked(context: Bench, models: Models) -> None:
+    """Documents whose KV is moved to where they stand."""
+    raise Skipped("the generator has no mode `linked`: documents are used again as prefixes only")
 
 
 def _first(
