@@ -63,7 +63,7 @@ $(STAMPS)/npm: web/package.json web/package-lock.json | $(STAMPS)/venv
 WEB_OUT := pywasm/_web
 ENGINE := $(WEB_OUT)/engine.wasm $(WEB_OUT)/builder.wasm
 ENGINE_SOURCES := $(wildcard kernels_wasm/src/*) kernels_wasm/Makefile
-WEB_SOURCES := $(shell find web/src web/demo -type f 2>/dev/null) $(wildcard web/*.json web/*.ts web/*.mjs)
+WEB_SOURCES := $(shell find web/src web/demo -type f 2>/dev/null) $(wildcard web/*.json web/*.ts web/*.mjs web/scripts/*.mjs)
 
 build: $(ENGINE) $(STAMPS)/web
 
@@ -109,6 +109,7 @@ test: check native-test unit-test e2e
 bench: build $(STAMPS)/apt-test $(STAMPS)/apt-bench
 	@$(BIN)/pywasm bench search --peers --out bench-out
 	@$(BIN)/pywasm bench inference --peers --out bench-out/inference
+	@$(BIN)/pywasm bench answers --peers --out bench-out/answers
 
 # Pins what pyproject.toml asks for; no index lines, since addresses are the machine's business.
 lock:
