@@ -223,6 +223,14 @@ def test_tensors_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
         read_hf(folder, "tiny")
 
 
+def test_a_model_that_computes_more_is_refused(tmp_path: Path) -> None:
+    """What has biases where none are read would otherwise be compiled without them."""
+    with pytest.raises(UserError, match=r"tensor blk\.1\.\S+ belongs to no model of this kind"):
+        read(tmp_path, LLAMA, metadata={"llama.block_count": 1})
+    with pytest.raises(UserError, match=r"tensor model\.layers\.1\.\S+ belongs to no model"):
+        read_hf(write_hf(tmp_path / "hf", LLAMA, num_hidden_layers=1), "tiny")
+
+
 def test_rope_scalings(tmp_path: Path) -> None:
     plain = rope_frequencies(16, 10000.0)
     linear = {"rope_scaling": {"type": "linear", "factor": 4.0}}

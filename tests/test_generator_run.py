@@ -187,7 +187,7 @@ def test_a_damaged_plan_of_a_decoder_is_named(folder: Path, tmp_path: Path) -> N
     with pytest.raises(UserError, match="kind: decoder without what belongs to it"):
         read_plan(tmp_path)
     with pytest.raises(UserError, match="is a decoder; expected a text encoder"):
-        read_plan(folder).text_encoder()
+        CliRunner().invoke(app, ["profile", str(folder)], catch_exceptions=False)
 
 
 def test_the_same_file_gives_the_same_bytes(tmp_path: Path) -> None:

@@ -96,6 +96,7 @@ def profile_model(
     """Of a compiled folder, or of a model compiled for it in memory."""
     numeric: Numeric = "fused" if relaxed else "separate"
     run = _run_of(model, dtype, numeric)
+    run.plan.text_encoder()
     limit = run.plan.limits["seq"]
     if seq > limit:
         raise UserError(f"--seq {seq}: {run.plan.name} takes at most {limit} tokens")

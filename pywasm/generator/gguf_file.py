@@ -78,6 +78,7 @@ class GgufFile:
         if not 1 <= alignment <= _LARGEST_ALIGNMENT or alignment & (alignment - 1):
             self.fail(f"general.alignment is {alignment}; expected a power of two")
         begin = -(-cursor.offset // alignment) * alignment
+        self._asked: set[str] = set()
         self.tensors = _placed(path, infos, begin, alignment, len(self._bytes))
 
     def fail(self, problem: str) -> NoReturn:
@@ -90,6 +91,7 @@ class GgufFile:
 
     def tensor(self, name: str, shape: Sequence[int]) -> GgufTensor:
         """The tensor of that name, which must have that shape."""
+        self._asked.add(name)
         found = self.tensors.get(name)
         if found is None:
             self.fail(f"has no tensor {name}; expected one of shape {list(shape)}")
@@ -98,6 +100,12 @@ class GgufFile:
                 f"tensor {name} has shape {list(found.shape)}, expected {list(shape)} (rows first)"
             )
         return found
+
+    def check_all_asked(self) -> None:
+        """Raises UserError for a tensor that nobody asked for: the model computes more."""
+        left = sorted(self.tensors.keys() - self._asked)
+        if left:
+            self.fail(f"tensor {left[0]} belongs to no model of this kind that can be read")
 
     def whole(self, key: str, default: int | None = None) -> int:
         """A whole number, not negative. Without a default the key must be there."""

@@ -45,7 +45,7 @@ def read_gguf(path: Path, name: str, licence: str = "", url: str = "") -> Decode
     if not 1 <= layers <= _MOST_LAYERS:
         file.fail(f"metadata {architecture}.block_count is {layers}")
     shape = config.vocab, config.width
-    return Decoder(
+    made = Decoder(
         name=name,
         licence=licence or file.text("general.license", ""),
         url=url or file.text("general.source.url", file.text("general.url", "")),
@@ -62,6 +62,8 @@ def read_gguf(path: Path, name: str, licence: str = "", url: str = "") -> Decode
         norm=read_vector(file, "output_norm.weight", config.width),
         head=read_matrix(file, "output.weight", shape) if "output.weight" in file.tensors else None,
     )
+    file.check_all_asked()
+    return made
 
 
 def _config(file: GgufFile, architecture: str, vocab: int) -> Config:

@@ -52,6 +52,11 @@ def read_hf(directory: Path, name: str, licence: str = "", url: str = "") -> Dec
     reader = _Reader(directory, config)
     tied = settings.get("tie_word_embeddings", False) or "lm_head.weight" not in reader.weights
     shape = config.vocab, config.width
+    embedding = Dense(reader.take("model.embed_tokens.weight", shape))
+    head = None if tied else Dense(reader.take("lm_head.weight", shape))
+    norm = reader.take("model.norm.weight", (config.width,))
+    read = [reader.layer(f"model.layers.{number}") for number in range(layers)]
+    reader.check_all_taken()
     files = [file, directory / "tokenizer.json", *weight_files(directory)]
     return Decoder(
         name=name,
@@ -60,10 +65,10 @@ def read_hf(directory: Path, name: str, licence: str = "", url: str = "") -> Dec
         sha256=_sha256(files),
         config=config,
         text=_text(directory, settings, config.vocab),
-        embedding=Dense(reader.take("model.embed_tokens.weight", shape)),
-        layers=[reader.layer(f"model.layers.{number}") for number in range(layers)],
-        norm=reader.take("model.norm.weight", (config.width,)),
-        head=None if tied else Dense(reader.take("lm_head.weight", shape)),
+        embedding=embedding,
+        layers=read,
+        norm=norm,
+        head=head,
     )
 
 
@@ -165,8 +170,20 @@ class _Reader:
         self.weights = read_weights(directory)
         self._directory = directory
         self._config = config
+        self._taken = {"lm_head.weight"}  # stored beside what it is tied to, by some
+
+    def check_all_taken(self) -> None:
+        """Raises UserError for a tensor that is not used: the model computes more."""
+        left = sorted(self.weights.keys() - self._taken)
+        left = [name for name in left if not name.endswith(".rotary_emb.inv_freq")]
+        if left:
+            raise UserError(
+                f"{self._directory}: tensor {left[0]} belongs to no model of this kind that can be "
+                "read"
+            )
 
     def take(self, name: str, shape: tuple[int, ...]) -> F32:
+        self._taken.add(name)
         found = self.weights.get(name)
         if found is None or found.shape != shape:
             has = "missing" if found is None else f"of shape {list(found.shape)}"
