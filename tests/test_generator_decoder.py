@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from gguf import GGML_QUANT_SIZES
 from gguf import GGMLQuantizationType as Type
 
 from pywasm.compile.compile import Compiled
@@ -132,6 +133,34 @@ def test_weights_in_few_bits_stay_as_the_file_has_them(tmp_path: Path) -> None:
     assert any("matmul_dequant" in name and "bits=4" in name for name in kernels)
     shared = {tensor.name for tensor in exact.plan.weights.tensors}
     assert {"embedding", "logits.weight", "rope.cos", "0.qkv.weight.offset"} <= shared
+
+
+def test_a_file_of_k_formats_in_their_usual_mixture(tmp_path: Path) -> None:
+    """Q4_K with v and down in Q6_K: q, k, v together take 8 bits, scales of Q4_K stay f32."""
+    model = Tiny(width=256, heads=4, kv_heads=2, ffn=256, layers=1)
+    rng = np.random.default_rng(2)
+
+    def blocks(kind: Type, rows: int) -> tuple[Type, Any]:
+        size = GGML_QUANT_SIZES[kind][1]
+        made = rng.integers(0, 256, (rows, 1, size), np.uint8)
+        for at in (208,) if kind is Type.Q6_K else (0, 2):
+            made[:, :, at : at + 2] = np.array([3e-4], "<f2").view(np.uint8)
+        return kind, made.reshape(rows, size)
+
+    shapes = {"attn_q": 256, "attn_k": 128, "attn_output": 256, "ffn_gate": 256, "ffn_up": 256}
+    raw = {f"blk.0.{name}.weight": blocks(Type.Q4_K, rows) for name, rows in shapes.items()}
+    raw |= {
+        f"blk.0.{name}.weight": blocks(Type.Q6_K, rows)
+        for name, rows in (("attn_v", 128), ("ffn_down", 256))
+    }
+    decoder = read(tmp_path, model, type=Type.Q8_0, blocks=raw)
+    compiled = assemble(decoder, "auto", "int16")
+    kinds = {kernel.name for kernel in compiled.plan.kernels}
+    for name in ("N=512 bits=8 scales=f16", "N=512 bits=4 scales=f32", "N=256 bits=8 scales=f16"):
+        assert any(kind.startswith(f"matmul_q K=256 {name}") for kind in kinds), (name, kinds)
+    for ids, wanted in zip(TEXTS, forward(decoder, TEXTS), strict=True):
+        found = logits(compiled, ids)
+        assert np.abs(found - wanted[-1]).max() < 0.02 * np.abs(wanted[-1]).max()
 
 
 def test_a_tied_embedding_is_stored_once(tmp_path: Path) -> None:
