@@ -12,7 +12,7 @@ from generators import ROOT, SAMPLE, GeneratorPage, generator_site, sample_promp
 from host import Host, prelude
 from sites import pywasm
 
-from pywasm.bench.browsers import Browser, Page, launch
+from pywasm.bench.browsers import Browser, Page, PageError, launch
 from pywasm.bench.browsers.chromium import ChromiumPage
 
 Tab = Callable[[Browser, Host], GeneratorPage]
@@ -52,8 +52,9 @@ DAMAGE = """async (mode) => {
   }
   return damaged;
 }"""
-TALK = """async ({ id, texts, options, secret }) => {
-  const conversation = await generator.conversation({ id, private: secret, system: "Be brief." });
+TALK = """async ({ id, texts, options, secret, sliding }) => {
+  const system = "Be brief.";
+  const conversation = await generator.conversation({ id, private: secret, sliding, system });
   const stats = [];
   for (const text of texts) {
     const generation = conversation.send(text, options);
@@ -234,7 +235,7 @@ def test_damaged(chromium: Browser, sample: Host, generator_tab: Tab, mode: int)
 
 
 def test_clear_and_private(tabbed: Browser, sample: Host, generator_tab: Tab) -> None:
-    """A private conversation leaves no file; forget() leaves none of its own; clear() leaves none."""
+    """A private conversation leaves no file, forget() none of its own, clear() none at all."""
     tab = generator_tab(tabbed, sample)
     tab.open(threads=1)
     talk = {"id": "p", "texts": ["x" * 70, "y"], "options": {"maxTokens": 9}, "secret": True}
@@ -250,6 +251,30 @@ def test_clear_and_private(tabbed: Browser, sample: Host, generator_tab: Tab) ->
     tab.generate("x" * 99, maxTokens=9)
     tab.page.evaluate("() => generator.clear()")  # while it is being written
     assert tab.page.evaluate(FILES) == {}
+
+
+def test_sliding(chromium: Browser, sample: Host, generator_tab: Tab) -> None:
+    """A conversation that may slide goes on behind the context's end, after a reload as well; one
+    that may not says what is the matter.
+    """
+    tab = generator_tab(chromium, sample)
+    tab.open(threads=1)
+    talk = {"id": "c", "texts": ["x" * 90], "options": {"maxTokens": 20}, "secret": False}
+    with pytest.raises(PageError, match="sample reads at most 511") as caught:
+        tab.page.evaluate(TALK, {**talk, "texts": ["x" * 90] * 9})
+    assert caught.value.code == "argument"
+    slides = {**talk, "id": "s", "sliding": True}
+    for _ in range(3):
+        said = tab.page.evaluate(TALK, {**slides, "texts": ["x" * 90] * 6})
+    assert len(said["messages"]) == 1 + 2 * 18
+    assert said["stats"][-1]["promptTokens"] < 512 + 120  # the window and the new message
+    settled(tab)
+    tab.load()
+    tab.open(threads=1)
+    again = tab.page.evaluate(TALK, slides)
+    assert again["messages"][:-2] == said["messages"]
+    assert again["stats"][0]["cachedTokens"] > 100
+    assert tab.status()["kv"]["blocks"] <= 16 + 4  # of one context, and what it was before
 
 
 def test_quota(chromium: Browser, sample: Host, generator_tab: Tab) -> None:
@@ -272,7 +297,7 @@ def test_quota(chromium: Browser, sample: Host, generator_tab: Tab) -> None:
 
 
 def test_two_tabs(tabbed: Browser, sample: Host, generator_tab: Tab) -> None:
-    """Two tabs that answer at the same time share what is stored; one that clears it hurts nobody."""
+    """Two tabs that answer share what is stored; one that clears it hurts nobody."""
     prompts = [f"{number} {sample_prompt(5)}" + "?" * 150 for number in range(6)]
     tabs = [generator_tab(tabbed, sample) for _ in range(2)]
     for tab in tabs:

@@ -5,7 +5,7 @@
 import { PywasmError, throwIfAborted } from "../error.ts";
 import { BLOCK_TOKENS, Blocks, blocksOf, type Arena } from "./blocks.ts";
 import type { KvStore } from "./kv_store.ts";
-import { Lease, SHIPPED, type LeaseHost } from "./lease.ts";
+import { Lease, SHIPPED, type LeaseHost, type LeaseStart, type Move } from "./lease.ts";
 import { Policy, victim, type PolicyName } from "./policy.ts";
 import { joinSegments, type Keep, type Prompt, type Segment } from "./prompt.ts";
 import { Rates } from "./rates.ts";
@@ -27,6 +27,8 @@ export interface KvCacheOptions {
     /** The most bytes to store. */
     budget: number | Promise<number>;
   } | null;
+  /** Moves KV (kv_kernels.ts); absent where the model has no kernel for it: then nothing slides. */
+  move?: Move | null;
   /** KV that the site ships, where its loss is acceptable. */
   shipped?: Pick<ShippedTierOptions, "source" | "unpack"> | null;
 }
@@ -34,6 +36,8 @@ export interface KvCacheOptions {
 export interface AcquireOptions {
   signal?: AbortSignal;
   keep?: Keep;
+  /** Of a sequence that has slid: what it goes on from (Lease.tag). */
+  tag?: string;
 }
 
 /** Nodes that are remembered after they went, so that what comes back is known to be popular. */
@@ -57,12 +61,13 @@ export class KvCache {
   /** Tokens whose KV was needed so far, by where it came from. */
   readonly #tokens = { memory: 0, storage: 0, shipped: 0, computed: 0 };
 
-  constructor({ arena, identity, budget, policy = "pgdsf", storage = null, shipped = null }: KvCacheOptions) {
+  constructor({ arena, identity, budget, policy = "pgdsf", storage = null, move = null, shipped = null }: KvCacheOptions) {
     this.#blocks = new Blocks(arena, budget);
     this.#policy = new Policy(policy);
     this.#host = {
       tree: this.#tree,
       blocks: this.#blocks,
+      move,
       allocate: () => this.#allocate(),
       used: (node) => this.#use(node),
       measured: (from, to, ms) => {
@@ -85,26 +90,26 @@ export class KvCache {
    * What is known of the prompt, to be gone on from. The last token is never taken as known: its
    * logits are wanted.
    */
-  async acquire(segments: readonly Segment[], { signal, keep = "storage" }: AcquireOptions = {}): Promise<Lease> {
+  async acquire(segments: readonly Segment[], { signal, keep = "storage", tag = "" }: AcquireOptions = {}): Promise<Lease> {
     throwIfAborted(signal);
     const prompt = joinSegments(segments);
     await this.#storage?.ready;
     throwIfAborted(signal);
-    const { path, length } = this.#match(prompt.tokens.subarray(0, -1));
+    const { path, length } = this.#match(prompt.tokens.subarray(0, -1), tag);
     const memory = residentEnd(path, length);
     for (const node of path) node.pins++;
     try {
       if (memory < length) await this.#load(path, signal);
       const last = path.at(-1) ?? this.#tree.root;
-      const arrival = await this.#request(prompt, residentEnd(last.path(), length));
-      return this.#lease(prompt, Math.min(length, arrival?.start ?? length), memory, last, keep, arrival);
+      const arrival = tag === "" ? await this.#request(prompt, residentEnd(last.path(), length)) : null;
+      return this.#lease(prompt, Math.min(length, arrival?.start ?? length), memory, last, { keep, arrival, tag });
     } finally {
       for (const node of path) node.pins--;
     }
   }
 
-  #match(tokens: Int32Array): Match {
-    return this.#tree.match(tokens, (tag) => tag === "" || (tag === SHIPPED && this.#shipped !== null));
+  #match(tokens: Int32Array, wanted = ""): Match {
+    return this.#tree.match(tokens, (tag) => tag === wanted || (wanted === "" && tag === SHIPPED && this.#shipped !== null));
   }
 
   /** Has a segment of the prompt fetched that the site ships and of which less than half is known. */
@@ -128,14 +133,14 @@ export class KvCache {
     }
   }
 
-  #lease(prompt: Prompt, length: number, memory: number, last: TreeNode, keep: Keep, arrival: Arrival | null): Lease {
+  #lease(prompt: Prompt, length: number, memory: number, last: TreeNode, how: Pick<LeaseStart, "keep" | "arrival" | "tag">): Lease {
     const table: number[] = [];
     let tip = this.#tree.root;
     for (const node of last.path()) {
       if (!node.blocks || node.start >= length) break;
       // The deepest node that has a block has all of it.
       node.blocks.forEach((block, index) => (table[node.firstBlock + index] = block));
-      if (keep !== "memory") node.private = false;
+      if (how.keep !== "memory") node.private = false;
       this.#use(node);
       tip = node;
     }
@@ -146,7 +151,7 @@ export class KvCache {
     const sources = { memory: Math.min(memory, cached), storage: Math.max(0, cached - memory), shipped: 0 };
     this.#tokens.memory += sources.memory;
     this.#tokens.storage += sources.storage;
-    const lease = new Lease(this.#host, { prompt, tip, blocks: table, cached, sources, keep, arrival });
+    const lease = new Lease(this.#host, { prompt, tip, blocks: table, cached, sources, ...how });
     this.#leases.add(lease);
     return lease;
   }

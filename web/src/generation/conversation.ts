@@ -3,7 +3,7 @@ import { PywasmError } from "../error.ts";
 import { checkedRequest } from "./arguments.ts";
 import { Generation } from "./generation.ts";
 import type { GenerationEvent, SendRequest } from "./protocol.ts";
-import type { GenerateOptions, GenerationEnd, Message } from "./types.ts";
+import type { ConversationOptions, GenerateOptions, GenerationEnd, Message } from "./types.ts";
 
 /** What a conversation asks of the worker. */
 export interface ConversationCalls {
@@ -16,14 +16,16 @@ export class Conversation {
   readonly id: string;
   /** Kept out of storage: it ends with the page. */
   readonly private: boolean;
+  readonly #sliding: boolean;
   readonly #calls: ConversationCalls;
   #messages: readonly Message[];
   #answering = false;
   #closed = false;
 
-  constructor(id: string, isPrivate: boolean, messages: readonly Message[], calls: ConversationCalls) {
+  constructor(id: string, { private: isPrivate = false, sliding = false }: ConversationOptions, messages: readonly Message[], calls: ConversationCalls) {
     this.id = id;
     this.private = isPrivate;
+    this.#sliding = sliding;
     this.#messages = messages;
     this.#calls = calls;
   }
@@ -43,7 +45,7 @@ export class Conversation {
     const { signal, onStart } = options;
     return new Generation(async (stop, hear) => {
       try {
-        const { stats, answer } = await this.#calls.send({ ...request, id: this.id, private: this.private, messages }, stop, hear);
+        const { stats, answer } = await this.#calls.send({ ...request, id: this.id, private: this.private, sliding: this.#sliding, messages }, stop, hear);
         // Nothing was answered: nothing was said.
         if (answer !== "" || stats.reason !== "aborted") this.#messages = [...messages, { role: "assistant", content: answer }];
         return stats;

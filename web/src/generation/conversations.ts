@@ -5,7 +5,6 @@
  */
 import type { KvCache } from "./cache.ts";
 import type { Chat, Read, SavedConversations } from "./saved_conversations.ts";
-import type { Segment } from "./prompt.ts";
 import type { GenerationEvent, SendRequest } from "./protocol.ts";
 import type { GenerationEnd, GenerationStats, Message, TextSegment } from "./types.ts";
 
@@ -23,26 +22,26 @@ export function chatPrompt({ read, messages: known }: Chat, messages: readonly M
   const goesOn = read && read.messages < messages.length && known.slice(0, read.messages).every(({ role, content }, index) => role === messages[index]!.role && content === messages[index]!.content);
   if (goesOn && text.startsWith(read.text)) {
     const tokens = language.encode(text.slice(read.text.length));
-    return { text, segments: [...read.segments, { kind: "turn", tokens }] };
+    return { text, tag: read.tag, segments: [...read.segments, { kind: "turn", tokens }] };
   }
-  return { text, segments: parts.map(({ kind, text: own }) => ({ kind, tokens: language.encode(own) })) };
+  return { text, tag: "", segments: parts.map(({ kind, text: own }) => ({ kind, tokens: language.encode(own) })) };
 }
 
-/**
- * What the model has read once `prompt` was answered with `tokens`, which say `answer`; null tokens:
- * not word for word (a stop string was cut off), and they are to be read again.
- */
-export function chatRead(prompt: Omit<Read, "messages">, messages: number, answer: string, tokens: Int32Array | null): Read {
+/** What the model has read once `prompt` was answered. */
+export function chatRead(prompt: Omit<Read, "messages">, messages: number, { text: answer, tokens, window }: Pick<Answer, "text" | "tokens" | "window">): Read {
+  if (window) return { text: prompt.text + answer, tag: window.tag, segments: [{ kind: "turn", tokens: window.tokens }], messages };
   if (!tokens || tokens.length === 0) return { ...prompt, messages: messages - 1 };
-  return { text: prompt.text + answer, segments: [...prompt.segments, { kind: "turn", tokens }], messages };
+  return { text: prompt.text + answer, tag: prompt.tag, segments: [...prompt.segments, { kind: "turn", tokens }], messages };
 }
 
 /** An answer as the model wrote it. */
 export interface Answer {
   stats: GenerationStats;
   text: string;
-  /** null: they say more than the text. */
+  /** null: they say more than the text, and are to be read again. */
   tokens: Int32Array | null;
+  /** What is left of prompt and answer where the sequence has slid (Lease.slide), and its tag. */
+  window: { tag: string; tokens: Int32Array } | null;
 }
 
 export interface ConversationsSetup {
@@ -50,7 +49,7 @@ export interface ConversationsSetup {
   cache: KvCache;
   /** null where nothing is stored. */
   saved: SavedConversations | null;
-  answer: (segments: readonly Segment[], request: SendRequest, signal: AbortSignal, hear: (event: GenerationEvent) => void) => Promise<Answer>;
+  answer: (prompt: Pick<Read, "segments" | "tag">, request: SendRequest, signal: AbortSignal, hear: (event: GenerationEvent) => void) => Promise<Answer>;
 }
 
 export class Conversations {
@@ -66,7 +65,7 @@ export class Conversations {
     const chat = this.#chats.get(id) ?? (await this.#setup.saved?.load(id).catch(() => null));
     if (!chat) return [];
     this.#chats.set(id, chat);
-    if (chat.read) (await this.#setup.cache.acquire(chat.read.segments)).release();
+    if (chat.read) (await this.#setup.cache.acquire(chat.read.segments, { tag: chat.read.tag })).release();
     return chat.messages;
   }
 
@@ -76,10 +75,11 @@ export class Conversations {
     const chats = this.#chats;
     const chat = chats.get(id) ?? { id, messages: [], read: null };
     const prompt = chatPrompt(chat, messages, this.#setup.language);
-    const { stats, text, tokens } = await this.#setup.answer(prompt.segments, request, signal, hear);
+    const answer = await this.#setup.answer(prompt, request, signal, hear);
+    const { stats, text } = answer;
     if (text === "" && stats.reason === "aborted") return { stats, answer: "" };
     chat.messages = [...messages, { role: "assistant", content: text }];
-    chat.read = chatRead(prompt, chat.messages.length, text, tokens);
+    chat.read = chatRead(prompt, chat.messages.length, answer);
     chats.set(id, chat);
     // A full disk loses the conversation with the tab, not the answer. After clear() nothing is written.
     if (!request.private && chats === this.#chats) await this.#setup.saved?.save(chat).catch(() => undefined);

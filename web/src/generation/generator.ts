@@ -85,11 +85,11 @@ export class Generator {
   }
 
   /** Begins a conversation, or goes on with one: what was said, in another visit too, is not read again. */
-  async conversation({ system, id = newId(), private: isPrivate = false }: ConversationOptions = {}): Promise<Conversation> {
+  async conversation({ system, id = newId(), private: isPrivate = false, sliding = false }: ConversationOptions = {}): Promise<Conversation> {
     if (typeof id !== "string" || id === "") throw new PywasmError("argument", "id: a text expected");
     const said = isPrivate ? [] : await this.#ask<Message[]>("conversation", [id]);
     const messages = system === undefined ? said : [{ role: "system", content: system }, ...said.filter(({ role }) => role !== "system")];
-    return new Conversation(id, isPrivate, messages, {
+    return new Conversation(id, { private: isPrivate, sliding }, messages, {
       send: (request, signal, hear) => this.#remote.ask<GenerationEnd>("send", [request], { signal, hear, patient: true }),
       forget: (all) => this.#ask("forget", [id, all]),
     });

@@ -7,7 +7,7 @@ import { BLOCK_TOKENS, blocksOf, slotsOf, type Blocks } from "./blocks.ts";
 import { graft } from "./graft.ts";
 import type { Boundary, Keep, Prompt } from "./prompt.ts";
 import type { Arrival } from "./shipped_tier.ts";
-import type { Tree, TreeNode } from "./tree.ts";
+import { prefixHash, type Tree, type TreeNode } from "./tree.ts";
 
 /** Tokens of a prompt whose KV did not have to be computed, by where it was. */
 export interface Sources {
@@ -15,6 +15,8 @@ export interface Sources {
   storage: number;
   shipped: number;
 }
+
+export type Move = (source: Int32Array, from: number, table: Int32Array, to: number, rows: number) => void;
 
 /** What a lease needs of the cache. */
 export interface LeaseHost {
@@ -26,6 +28,8 @@ export interface LeaseHost {
   used(node: TreeNode): void;
   /** Tokens [from, to) took `ms` to compute. */
   measured(from: number, to: number, ms: number): void;
+  /** Copies the KV of `rows` tokens from one sequence to another, keys turned by the difference of positions; null where no kernel does. */
+  readonly move: Move | null;
   /** KV of `tokens` came from the site. */
   shipped(tokens: number): void;
   /** The lease is over; `tip` is the last node of its sequence. */
@@ -43,6 +47,8 @@ export interface LeaseStart {
   keep: Keep;
   /** KV of one of the prompt's segments that is being fetched. */
   arrival: Arrival | null;
+  /** Of a sequence that has slid (slide()); else "". */
+  tag: string;
 }
 
 /** How KV came about that was compressed on the site (tree.ts). */
@@ -54,7 +60,8 @@ export class Lease {
   readonly #host: LeaseHost;
   /** The tree when the lease began; clear() makes a new one, and then nothing is added any more. */
   readonly #root: TreeNode;
-  readonly #boundaries: Boundary[];
+  #boundaries: readonly Boundary[];
+  #tag: string;
   readonly #keep: Keep;
   #arrival: Arrival | null;
   /** Of the arrival, once it is here. */
@@ -78,6 +85,7 @@ export class Lease {
     this.#root = host.tree.root;
     this.#boundaries = start.prompt.boundaries;
     this.#keep = start.keep;
+    this.#tag = start.tag;
     this.#arrival = start.arrival;
     void start.arrival?.record.then((record) => {
       this.#record = record;
@@ -102,6 +110,11 @@ export class Lease {
   /** The prompt and what was appended. */
   get tokens(): Int32Array {
     return this.#tokens.subarray(0, this.#length);
+  }
+
+  /** How its KV came about where it has slid, to be acquired by; else "". */
+  get tag(): string {
+    return this.#tag;
   }
 
   /** Tokens from the start whose KV is there: the next to run is this one. */
@@ -182,6 +195,54 @@ export class Lease {
     blocks.release(block);
   }
 
+  /**
+   * Drops `count` whole blocks behind the first `sinks` ones, whose tokens hold the attention that
+   * has nowhere to go (StreamingLLM, arXiv 2309.17453); what is behind them moves down by as many
+   * positions, its keys turned by a kernel. Answers the tokens dropped. What has slid is kept apart
+   * from what was computed behind the same tokens.
+   */
+  slide(sinks: number, count: number): number {
+    this.#check();
+    const { blocks, move } = this.#host;
+    const from = (sinks + count) * BLOCK_TOKENS;
+    if (!move) throw new PywasmError("unsupported", "the model has no kernel that moves KV: the conversation can't slide");
+    if (sinks < 1 || count < 1 || from > this.#cached) throw new PywasmError("argument", `can't drop ${count} blocks behind ${sinks} of ${this.#cached} tokens`);
+    const old = this.table.slice();
+    const kept = this.#cached - from;
+    const fresh: number[] = [];
+    try {
+      for (let index = 0; index < blocksOf(kept); index++) fresh.push(this.#host.allocate());
+    } catch (error) {
+      for (const block of fresh) blocks.release(block);
+      throw error;
+    }
+    const table = Int32Array.of(...old.subarray(0, sinks), ...fresh);
+    if (kept > 0) move(old, from, table, sinks * BLOCK_TOKENS, kept);
+    for (const block of old.subarray(sinks)) blocks.release(block);
+    this.#arrival?.cancel();
+    this.#arrival = null;
+    this.#tag = `window ${prefixHash(`${this.#tag} ${sinks} ${count}`, this.tokens.subarray(0, this.#cached))}`;
+    const tokens = [...this.tokens.subarray(0, sinks * BLOCK_TOKENS), ...this.tokens.subarray(from)];
+    this.#tokens = Int32Array.from(tokens);
+    this.#length = tokens.length;
+    this.#boundaries = [];
+    this.#table = table;
+    this.#count = table.length;
+    this.#cached -= count * BLOCK_TOKENS;
+    this.#reserved = this.#cached;
+    for (const [index, block] of fresh.entries()) blocks.claim(block, 0, slotsOf(kept, index));
+    this.#graftAnew();
+    return count * BLOCK_TOKENS;
+  }
+
+  /** From here on the sequence is a path of its own from the root. */
+  #graftAnew(): void {
+    this.#tip.pins--;
+    this.#tip = this.#root;
+    this.#root.pins++;
+    this.#grafted = 0;
+  }
+
   /** Positions below `tokens` are filled now; the last of them took `ms`. */
   computed(tokens: number, ms: number): void {
     this.#check();
@@ -222,7 +283,7 @@ export class Lease {
     this.#host.released(this, this.#tip);
   }
 
-  #graft(end: number, { kind }: Pick<Boundary, "kind">, { tag = "", generated = false } = {}): void {
+  #graft(end: number, { kind }: Pick<Boundary, "kind">, { tag = this.#tag, generated = false } = {}): void {
     const { tree, blocks } = this.#host;
     if (tree.root !== this.#root) return;
     const sequence = { tokens: this.tokens, table: this.table, private: this.#keep === "memory" || (generated && this.#keep === "prompt") };

@@ -9,6 +9,7 @@ import type { StepTiming } from "../inference/types.ts";
 import { loadWeights } from "../inference/weights.ts";
 import { Recorder } from "../recorder.ts";
 import type { Stage } from "../types.ts";
+import { BLOCK_TOKENS, blocksOf } from "./blocks.ts";
 import { KvCache } from "./cache.ts";
 import { Decoder, kvBudget } from "./decoder.ts";
 import { TextStream } from "./detokenize.ts";
@@ -74,7 +75,7 @@ export class GeneratorModel {
         ? { source: { find: (tokens: Int32Array, start: number) => index?.find(tokens, start) ?? null }, unpack: own.unpack.bind(own) }
         : null;
       const stored = store && { store, shape: { layers, kvHeads, headDim }, budget: storageBudget() };
-      const cache = new KvCache({ arena: decoder.arena, identity, budget: budget / plan.decoder.kv_block_bytes, storage: stored, shipped });
+      const cache = new KvCache({ arena: decoder.arena, identity, budget: budget / plan.decoder.kv_block_bytes, storage: stored, shipped, move: own && own.move.bind(own) });
       const total = plan.weights.bytes;
       const { tokenizer: file } = plan.decoder;
       const [tokenizer] = await Promise.all([
@@ -109,7 +110,7 @@ export class GeneratorModel {
     this.conversations = new Conversations({
       cache, saved,
       language: { segments: (messages) => this.#texts({ messages }), encode: (text) => tokenizer.encode(text) },
-      answer: (segments, request, signal, hear) => this.#answer(segments, request, request.private ? "memory" : "storage", signal, hear),
+      answer: (read, request, signal, hear) => this.#answer(read.segments, request, { keep: request.private ? "memory" : "storage", tag: read.tag, slides: request.sliding }, signal, hear),
     });
   }
 
@@ -121,17 +122,17 @@ export class GeneratorModel {
 
   /** Answers when the text is over, or the call is aborted; the text itself goes through `hear`. */
   async generate(request: GenerateRequest, signal: AbortSignal, hear: (event: GenerationEvent) => void): Promise<GenerationStats> {
-    return (await this.#answer(this.#segments(request.prompt), request, "prompt", signal, hear)).stats;
+    return (await this.#answer(this.#segments(request.prompt), request, { keep: "prompt", tag: "", slides: false }, signal, hear)).stats;
   }
 
-  async #answer(segments: readonly Segment[], { maxTokens, sampling, stop }: Omit<GenerateRequest, "prompt">, keep: Keep, signal: AbortSignal, hear: (event: GenerationEvent) => void): Promise<Answer> {
+  async #answer(segments: readonly Segment[], { maxTokens, sampling, stop }: Omit<GenerateRequest, "prompt">, { keep, tag, slides }: { keep: Keep; tag: string; slides: boolean }, signal: AbortSignal, hear: (event: GenerationEvent) => void): Promise<Answer> {
     const started = performance.now();
     const { context, eos } = this.#plan.decoder!;
-    const promptTokens = this.#fitting(segments, context - 1);
+    const promptTokens = this.#fitting(segments, slides ? Infinity : context - 1);
     this.#running++;
     let lease: Lease | null = null;
     const stats: GenerationStats = { promptTokens, cachedTokens: 0, sources: { memory: 0, storage: 0, shipped: 0 }, ttftMs: 0, tokens: 0, tokensPerSecond: 0, reason: "length" };
-    const answer: Answer = { stats, text: "", tokens: null };
+    const answer: Answer = { stats, text: "", tokens: null, window: null };
     const tell = (text: string): void => {
       answer.text += text;
       if (text !== "") hear({ text });
@@ -139,17 +140,18 @@ export class GeneratorModel {
     const stops = new StopStrings(stop);
     let first = 0;
     try {
-      lease = await this.#cache.acquire(segments, { signal, keep });
+      lease = await this.#cache.acquire(segments, { signal, keep, tag });
       stats.cachedTokens = lease.cached;
       stats.sources = { ...lease.sources };
       hear({ start: startOf(stats) });
       const sampler = new Sampler(sampling);
       sampler.saw(lease.tokens);
       const text = new TextStream(this.#tokenizer);
-      let logits = (await this.#fill(lease, promptTokens, true, signal))!;
+      const sinks = slides ? sinkBlocks(segments, context) : 0;
+      let logits = (await this.#fill(lease, promptTokens, true, signal, sinks))!;
       stats.sources = { ...lease.sources };
       stats.cachedTokens = stats.sources.memory + stats.sources.storage + stats.sources.shipped;
-      const most = Math.min(maxTokens, context - promptTokens);
+      const most = slides ? maxTokens : Math.min(maxTokens, context - promptTokens);
       for (;;) {
         const token = sampler.next(logits);
         const now = performance.now();
@@ -167,13 +169,14 @@ export class GeneratorModel {
         }
         lease.append(token);
         if (stats.tokens === most) break;
-        logits = (await this.#fill(lease, promptTokens + stats.tokens, true, signal))!;
+        logits = (await this.#fill(lease, lease.tokens.length, true, signal, sinks))!;
       }
     } catch (error) {
       if (!(error instanceof PywasmError) || error.code !== "aborted") throw error;
       stats.reason = "aborted";
     } finally {
-      if (lease && !stops.stopped) answer.tokens = lease.tokens.slice(promptTokens);
+      if (lease && lease.tag !== tag) answer.window = { tag: lease.tag, tokens: lease.tokens.slice() };
+      else if (lease && !stops.stopped) answer.tokens = lease.tokens.slice(promptTokens);
       lease?.release();
       this.#running--;
     }
@@ -263,18 +266,24 @@ export class GeneratorModel {
 
   /**
    * Computes the KV of the lease's tokens below `end` that it has not got; `answer`: somebody waits
-   * for it, and wants the logits of the last one.
+   * for it, and wants the logits of the last one. Where the context is full, half of what stands
+   * behind the first `sinks` blocks is dropped, unless that is 0.
    */
-  async #fill(lease: Lease, end: number, answer: boolean, signal: AbortSignal): Promise<Float32Array | null> {
-    const { chunk } = this.#plan.decoder!;
+  async #fill(lease: Lease, end: number, answer: boolean, signal: AbortSignal, sinks = 0): Promise<Float32Array | null> {
+    const { chunk, context } = this.#plan.decoder!;
     let logits: Float32Array | null = null;
     while (lease.cached < end) {
       if (!answer) await this.#turns.idle();
       await lease.wait();
       logits = await this.#turns.take(async () => {
-        const at = lease.advance();
+        let at = lease.advance();
         if (at >= end) return null;
-        const rows = Math.min(end - at, this.#turns.waiting > 0 || !answer ? SMALL_CHUNK : chunk, lease.stretch);
+        let rows = Math.min(end - at, this.#turns.waiting > 0 || !answer ? SMALL_CHUNK : chunk, lease.stretch);
+        if (at + rows > context && sinks > 0) {
+          end -= lease.slide(sinks, Math.max(1, (Math.floor(at / BLOCK_TOKENS) - sinks) >> 1));
+          at = lease.cached;
+          rows = Math.min(rows, context - at);
+        }
         lease.reserve(at + rows);
         const from = performance.now();
         const found = await this.#decoder.forward(lease.tokens.subarray(at, at + rows), at, lease.table, { logits: answer && at + rows === end, signal });
@@ -311,6 +320,12 @@ export class GeneratorModel {
     if (length > most) throw new PywasmError("argument", `the prompt has ${length} tokens, ${this.#plan.name} reads at most ${most}: leave out some of it`, { expected: `at most ${most} tokens` });
     return length;
   }
+}
+
+/** Blocks that a conversation never drops: the system prompt's, up to a quarter of the context. */
+function sinkBlocks([first]: readonly Segment[], context: number): number {
+  const wanted = first?.kind === "system" ? blocksOf(first.tokens.length) : 1;
+  return Math.max(1, Math.min(wanted, (context / BLOCK_TOKENS) >> 2));
 }
 
 /** Most bytes of KV that are stored, and the share of what the browser gives this origin. */

@@ -19,6 +19,8 @@ export interface SendRequest extends Omit<GenerateRequest, "prompt"> {
   /** Of the conversation. */
   id: string;
   private: boolean;
+  /** Drop the oldest where the context is full. */
+  sliding: boolean;
   /** All of it, the new one last. */
   messages: readonly Message[];
 }

@@ -9,6 +9,8 @@ export interface Read {
   /** Prompts and answers so far, as tokens were made of it. */
   text: string;
   segments: Segment[];
+  /** How their KV came about (Lease.tag). */
+  tag: string;
   /** Messages it covers. */
   messages: number;
 }
@@ -81,7 +83,7 @@ interface Stored {
   identity: string;
   id: string;
   messages: Message[];
-  read: { text: string; messages: number; segments: [SegmentKind, number[]][] } | null;
+  read: { text: string; tag: string; messages: number; segments: [SegmentKind, number[]][] } | null;
 }
 
 function fileName(id: string): string {

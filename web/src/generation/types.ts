@@ -105,6 +105,8 @@ export interface ConversationOptions {
   id?: string;
   /** Nothing of it is stored; it ends with the page. Default false. */
   private?: boolean;
+  /** Goes on without end: where the context is full, the model forgets the oldest of it, not the beginning. Default false: it says so. */
+  sliding?: boolean;
 }
 
 export interface GeneratorInfo {

@@ -29,7 +29,7 @@ describe("the prompt of the next turn", () => {
     const first = chatPrompt({ id: "a", messages: [], read: null }, said("hi"), language);
     const written = Int32Array.of(1, 2, 3);  // not what encode() makes of the text
     const messages = said("hi", "hello");
-    const read = chatRead(first, 2, "hello", written);
+    const read = chatRead(first, 2, { text: "hello", tokens: written, window: null });
     const second = chatPrompt({ id: "a", messages, read }, [...messages, { role: "user", content: "more" }], language);
     expect(tokensOf(second.segments)).toEqual([...tokensOf(first.segments), 1, 2, 3, ...encode("</><user>more</><assistant>")]);
   });
@@ -38,7 +38,7 @@ describe("the prompt of the next turn", () => {
     const first = chatPrompt({ id: "a", messages: [], read: null }, said("hi"), language);
     for (const [answer, tokens] of [["hello", null], [" hello ", Int32Array.of(1)]] as const) {
       const messages = said("hi", answer);
-      const read = chatRead(first, 2, answer, tokens);
+      const read = chatRead(first, 2, { text: answer, tokens, window: null });
       const next = [...messages, { role: "user", content: "more" }];
       const { segments, text } = chatPrompt({ id: "a", messages, read }, next, language);
       expect(text).toBe("<user>hi</><assistant>hello</><user>more</><assistant>");
@@ -48,7 +48,7 @@ describe("the prompt of the next turn", () => {
 
   test("is made anew where earlier messages are others", () => {
     const first = chatPrompt({ id: "a", messages: [], read: null }, said("hi"), language);
-    const chat = { id: "a", messages: said("hi", "hello"), read: chatRead(first, 2, "hello", Int32Array.of(1)) };
+    const chat = { id: "a", messages: said("hi", "hello"), read: chatRead(first, 2, { text: "hello", tokens: Int32Array.of(1), window: null }) };
     const { segments } = chatPrompt(chat, said("HI", "hello", "more"), language);
     expect(tokensOf(segments)).toEqual(tokensOf(language.segments(said("HI", "hello", "more")).map(({ text }) => ({ tokens: encode(text) }))));
   });
@@ -62,16 +62,16 @@ describe("conversations", () => {
       cache: toy.cache,
       language,
       saved: new SavedConversations(store, "toy"),
-      answer: async (segments, request) => {
+      answer: async ({ segments }, request) => {
         const generated = [7, 8, 9];
         const lease = await run(toy, [...segments], generated, { keep: request.private ? "memory" : "storage" });
         sources.push(lease.sources.memory + lease.sources.storage);
         lease.release();
-        return { stats: { reason: "stop" } as GenerationStats, text: "yes", tokens: Int32Array.from(generated) };
+        return { stats: { reason: "stop" } as GenerationStats, text: "yes", tokens: Int32Array.from(generated), window: null };
       },
     });
     const send = async (id: string, messages: Message[], isPrivate = false): Promise<Message[]> => {
-      const request = { id, private: isPrivate, messages, maxTokens: 3, sampling: { temperature: 0, topK: 0, topP: 1, minP: 0, repetitionPenalty: 1, seed: 1 }, stop: [] };
+      const request = { id, private: isPrivate, sliding: false, messages, maxTokens: 3, sampling: { temperature: 0, topK: 0, topP: 1, minP: 0, repetitionPenalty: 1, seed: 1 }, stop: [] };
       const { answer } = await conversations.send(request, new AbortController().signal, () => undefined);
       await toy.cache.settled();
       return [...messages, { role: "assistant", content: answer }];

@@ -47,6 +47,15 @@ export class ToyArena implements Arena {
     }
   }
 
+  /** As kv_move does, but for turning the keys. */
+  move(source: Int32Array, from: number, table: Int32Array, to: number, rows: number): void {
+    for (let row = 0; row < rows; row++) {
+      const found: number[] = [];
+      this.#slots(source, from + row, (halves, at) => found.push(halves[at]!));
+      this.#slots(table, to + row, (halves, at) => (halves[at] = found.shift()!));
+    }
+  }
+
   /** The first position below `to` whose KV is not that of a full run; -1: all are right. */
   wrong(tokens: ArrayLike<number>, table: Int32Array, to: number): number {
     const states = statesOf(tokens, to);
