@@ -11,13 +11,13 @@ import pytest
 import tokenizers
 import wasmtime
 
-from pywasm.bench import answers, answers_page, answers_rag, answers_speed, goals
+from pywasm.bench import answers, answers_page, answers_rag, answers_shipped, answers_speed, goals
 from pywasm.bench.answers_device import STEP, Limits, reading
 from pywasm.bench.answers_engines import Run, TextEngine, check
 from pywasm.bench.answers_models import Models
 from pywasm.bench.answers_page import Task
 from pywasm.bench.answers_prompts import GOLDEN_ANSWER, GOLDEN_IDS, Prompt, Texts
-from pywasm.bench.context import Bench
+from pywasm.bench.context import Bench, Skipped
 from pywasm.bench.core import Samples
 from pywasm.bench.goals import judge
 from pywasm_jit.wasm import WasmTarget, render
@@ -189,6 +189,23 @@ def test_a_prompt_of_which_something_else_is_cached_is_no_sample() -> None:
     for cached in (32, 576):
         with pytest.raises(RuntimeError, match=f"{cached} tokens were cached, expected 544"):
             asked(cached)
+
+
+def test_shipped_kv_comes_from_where_the_case_says() -> None:
+    def visit(case: str, shipped: int, fetched: int) -> Samples:
+        samples = Samples("answers")
+        found = {"ms": 100.0, "promptTokens": 160, "sources": {"shipped": shipped}}
+        asked = [{"shipped": found, "none": {**found, "ms": 800.0}}]
+        answers_shipped.keep(bench(samples, quick=True), case, asked, fetched)
+        return samples
+
+    for case, fetched in (("rag1-shipped", 0), ("rag1-shipped-network", 12)):
+        figures = judge(visit(case, 119, fetched).rows())
+        assert [(v.goal.case, v.value, v.must) for v in figures] == [(case, 0.125, True)]
+        with pytest.raises(RuntimeError, match=f"{case}: {12 - fetched} ranges"):
+            visit(case, 119, 12 - fetched)
+    with pytest.raises(Skipped, match="KV was not used"):
+        visit("rag1-shipped", 2, 0)
 
 
 def event(name: str, ts: float, dur: float = 0.0, tid: int = 1, ph: str = "X") -> dict[str, Any]:
