@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -76,11 +77,21 @@ def known_answer(question: str, sources: list[dict[str, Any]], most: int = MOST)
     return sample_text("".join([PROMPT.system, *documents, asked, PROMPT.answer]), most)
 
 
-def ask(page: Page, question: str, **options: Any) -> dict[str, Any]:
+def ask(page: Page, question: str, timeout: float = 60, **options: Any) -> dict[str, Any]:
     """index.ask of a page with an open index: all of the answer, and what it told meanwhile."""
     sent = {"question": question, "options": {"maxTokens": MOST, **options}}
-    answer: dict[str, Any] = page.evaluate(ASK, sent, 60)
+    answer: dict[str, Any] = page.evaluate(ASK, sent, timeout)
     return answer
+
+
+def wait_stored(page: Page, index: str = "index") -> None:
+    """Until what the model has read is stored, which is done behind the answers."""
+    written = f"async () => (await (await {index}.generator.load()).status()).kv.storage.bytes"
+    seen = [-1]
+    while len(seen) < 4 or seen[-1] == 0 or len(set(seen[-4:])) > 1:
+        assert len(seen) < 200, f"never at rest: {seen[-4:]}"
+        seen.append(page.evaluate(written))
+        time.sleep(0.1)
 
 
 class AnswerPage:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from answers import answer_site
 from client import Client
 from encoders import EncoderPage
 from host import Host
@@ -52,6 +53,12 @@ def chromium(browsers: Callable[[str], Browser]) -> Browser:
 def docs_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Real documents with an encoder; tests don't change it."""
     return build_docs(tmp_path_factory.mktemp("docs"))
+
+
+@pytest.fixture(scope="session")
+def answering_site(docs_site: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with the sample decoder; tests don't change it."""
+    return answer_site(docs_site, tmp_path_factory.mktemp("answers") / "site")
 
 
 @pytest.fixture(scope="session")

@@ -173,6 +173,7 @@ export class AnswerPanel {
       say("Nothing was found that an answer could be made from.");
       return;
     }
+    if (stats.reason === "length") writing.text = `${writing.text.trimEnd()} …`;
     writing.finish(citations, (source) => this.#citation(sources[source]!, source));
     say(aborted ? "Stopped; made from" : stats.reason === "length" ? "A draft that was getting too long, made from" : "A draft, made from");
     this.#record(stats);
