@@ -68,16 +68,20 @@ function named(sentence: string, sources: readonly Source[]): number | null {
   let best: { source: number; length: number } | null = null;
   sources.forEach(({ title }, source) => {
     const whole = title.trim().toLowerCase();
-    const name = /[._]/.test(whole) ? (whole.split(".").at(-1) ?? "") : "";
-    const found = [whole, ...(name.length >= NAME_LENGTH ? [name] : [])].find((candidate) => candidate.length > 2 && hasName(text, candidate));
-    if (found && found.length > (best?.length ?? 0)) best = { source, length: found.length };
+    const parts = whole.split(".");
+    const name = /[._]/.test(whole) ? (parts.at(-1) ?? "") : "";
+    const found = whole.length > 2 && hasName(text, whole) ? whole : name.length >= NAME_LENGTH && hasName(text, name, parts.at(-2)) ? name : "";
+    if (found.length > (best?.length ?? 0)) best = { source, length: found.length };
   });
   return (best as { source: number } | null)?.source ?? null;
 }
 
-function hasName(text: string, name: string): boolean {
+/** `owner`: what must stand before the name where something does: date.fromisoformat is not datetime.fromisoformat. */
+function hasName(text: string, name: string, owner?: string): boolean {
   for (let at = text.indexOf(name); at >= 0; at = text.indexOf(name, at + 1)) {
-    if (!/[\p{L}\p{N}_]/u.test(text.charAt(at - 1)) && !/[\p{L}\p{N}_]/u.test(text.charAt(at + name.length))) return true;
+    if (/[\p{L}\p{N}_]/u.test(text.charAt(at - 1)) || /[\p{L}\p{N}_]/u.test(text.charAt(at + name.length))) continue;
+    const before = /([\p{L}\p{N}_]+)\.$/u.exec(text.slice(0, at))?.[1];
+    if (owner === undefined || before === undefined || before === owner) return true;
   }
   return false;
 }

@@ -25,6 +25,8 @@ test("what only looks like a mark is none", () => {
 test("a source is cited where it is named, whole or by its own name", () => {
   expect(cited("You can call `gzip.compress(data)`. Then you are done.")).toEqual([[0, "You can call `gzip.compress(data)`.", "words"]]);
   expect(cited("Use date.fromisoformat() for it.")).toEqual([[1, "Use date.fromisoformat() for it.", "words"]]);
+  expect(cited("Or plain fromisoformat() for it.")).toHaveLength(1);
+  expect(cited("Use datetime.fromisoformat() for it.")).toEqual([]);  // another one
   expect(cited("Use zgzip.compressed, compression, or a list of sorts.")).toEqual([]);
   expect(cited("Python can sort.")).toEqual([]);  // "sort" is no name of its own
 });
