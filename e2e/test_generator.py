@@ -121,6 +121,8 @@ def test_aborts(browser: Browser, sample: Host, generator_tab: Tab) -> None:
     tab = generator_tab(browser, sample)
     tab.open(threads=2)
     argument = {"prompt": sample_prompt(400), "times": 1, "wait": 10}
+    for _ in range(2):  # one whole answer stays in the cache, another has room beside it
+        tab.generate(argument["prompt"], maxTokens=400)
     first = tab.page.evaluate(ABORTS, argument)
     last = tab.page.evaluate(ABORTS, {**argument, "times": 100}, 120)
     for status in (first, last):
