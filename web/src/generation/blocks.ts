@@ -17,8 +17,6 @@ export interface Arena {
   grow(blocks: number): boolean;
   bytes(block: number): Uint8Array;
   copyBlock(from: number, to: number): void;
-  /** Copies a block with its keys rotated by `by` positions (values as they are); absent where no kernel does it. */
-  moveBlock?(from: number, to: number, by: number): void;
 }
 
 /** Blocks of which the arena is grown at once, at least. */

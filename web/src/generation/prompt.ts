@@ -17,7 +17,6 @@ export interface Segment {
 export interface Boundary {
   end: number;
   kind: SegmentKind;
-  id?: string;
 }
 
 export interface Prompt {
@@ -30,11 +29,11 @@ export function joinSegments(segments: readonly Segment[]): Prompt {
   if (tokens.length === 0) throw new PywasmError("argument", "the prompt has no tokens");
   const boundaries: Boundary[] = [];
   let end = 0;
-  for (const { kind, id, tokens: own } of segments) {
+  for (const { kind, tokens: own } of segments) {
     if (own.length === 0) continue;
     tokens.set(own, end);
     end += own.length;
-    boundaries.push({ end, kind, ...(id !== undefined && { id }) });
+    boundaries.push({ end, kind });
   }
   return { tokens, boundaries };
 }
