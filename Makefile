@@ -80,7 +80,7 @@ wheel: build
 
 # --- the five --------------------------------------------------------------------------------
 demo: build
-	@$(BIN)/pywasm build --python-docs -o site --generator smollm2
+	@$(BIN)/pywasm build --python-docs -o site --generator smollm2 --kv-mb 8
 	$(BIN)/pywasm serve site --port $(PORT) --open
 
 check: build $(STAMPS)/apt-test
