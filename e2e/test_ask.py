@@ -190,14 +190,13 @@ def test_a_hundred_answers_left_in_the_middle(
     }"""
     cache = "async () => (await (await index.generator.load()).status()).kv"
     sent = {"question": long, "hits": sources}
-    said = [client.page.evaluate(leave, sent) for _ in range(10)]
-    before = client.page.evaluate(cache)
-    said += [client.page.evaluate(leave, sent) for _ in range(90)]
+    said = [client.page.evaluate(leave, sent) for _ in range(100)]
     assert set(said) <= {"aborted", "whole"} and said.count("aborted") > 50
     after = client.page.evaluate(cache)
     assert after["leases"] == 0
-    # At most the rest of the one answer, which has 150 tokens of 32 a block.
-    assert after["blocks"] <= before["blocks"] + 6
+    # Of 32 tokens: the prompt has some 8, the whole answer 5, and where one answer went further
+    # than all before it, the block that both have in part is there twice.
+    assert after["blocks"] <= 30
     answer = ask(client.page, QUESTION)
     assert answer["text"] == known_answer(QUESTION, answer["sources"])
 
