@@ -10,8 +10,10 @@ import pytest
 from answers import answer_site
 from client import Client
 from encoders import EncoderPage
+from generators import SAMPLE as GENERATOR_SAMPLE
+from generators import GeneratorPage, generator_site
 from host import Host
-from sites import VectorSite, build_docs, build_vectors
+from sites import VectorSite, build_docs, build_vectors, pywasm
 
 from pywasm.bench.browsers import BROWSERS, Browser, Page, launch
 
@@ -105,18 +107,45 @@ def tab() -> Iterator[Callable[[Browser, Host], Client]]:
 
 
 @pytest.fixture
-def encoder_tab() -> Iterator[Callable[[Browser, Host], EncoderPage]]:
-    """Opens tabs for encoders; all are closed at the end of the test."""
+def new_page() -> Iterator[Callable[[Browser], Page]]:
+    """Opens pages that are closed at the end of the test."""
     pages: list[Page] = []
 
-    def open_tab(browser: Browser, host: Host) -> EncoderPage:
-        page = browser.new_page()
-        pages.append(page)
-        return EncoderPage(page, host)
+    def open_page(browser: Browser) -> Page:
+        pages.append(browser.new_page())
+        return pages[-1]
 
-    yield open_tab
+    yield open_page
     for page in pages:
         page.close()
+
+
+@pytest.fixture
+def encoder_tab(new_page: Callable[[Browser], Page]) -> Callable[[Browser, Host], EncoderPage]:
+    """Opens tabs for encoders."""
+    return lambda browser, host: EncoderPage(new_page(browser), host)
+
+
+@pytest.fixture
+def generator_tab(
+    new_page: Callable[[Browser], Page],
+) -> Callable[[Browser, Host], GeneratorPage]:
+    """Opens tabs for generators."""
+    return lambda browser, host: GeneratorPage(new_page(browser), host)
+
+
+@pytest.fixture
+def tiny(serve: Callable[[Path], Host], tmp_path: Path) -> Host:
+    """The sample decoder on a host of this test's own."""
+    return serve(generator_site(GENERATOR_SAMPLE, tmp_path / "site"))
+
+
+@pytest.fixture(scope="session")
+def smollm2(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A site with SmolLM2 as it is published: weights of 4 bits; tests don't change it."""
+    folder = tmp_path_factory.mktemp("smollm2")
+    pywasm("compile", "smollm2", "-o", str(folder / "model"))
+    return generator_site(folder / "model", folder / "site")
 
 
 @pytest.fixture

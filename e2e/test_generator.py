@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from generators import (
     ROOT,
-    SAMPLE,
     GeneratorPage,
     generator_site,
     sample_prompt,
@@ -20,7 +19,7 @@ from generators import (
 from host import Host, prelude
 from sites import pywasm
 
-from pywasm.bench.browsers import Browser, Page, PageError
+from pywasm.bench.browsers import Browser, PageError
 
 WORKER = r"pywasm/generator-worker\.js$"
 # The module that asks for relaxed SIMD is the one with its opcode.
@@ -31,41 +30,12 @@ GOLDEN: list[dict[str, Any]] = json.loads((ROOT / "tests/data/smollm2.json").rea
 Tab = Callable[[Browser, Host], GeneratorPage]
 
 
-@pytest.fixture
-def generator_tab() -> Iterator[Tab]:
-    """Opens tabs for generators; all are closed at the end of the test."""
-    pages: list[Page] = []
-
-    def open_tab(browser: Browser, host: Host) -> GeneratorPage:
-        page = browser.new_page()
-        pages.append(page)
-        return GeneratorPage(page, host)
-
-    yield open_tab
-    for page in pages:
-        page.close()
-
-
-@pytest.fixture
-def sample(serve: Callable[[Path], Host], tmp_path: Path) -> Host:
-    """The sample decoder on a host of this test's own."""
-    return serve(generator_site(SAMPLE, tmp_path / "site"))
-
-
-@pytest.fixture(scope="session")
-def smollm2(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A site with SmolLM2 as it is published: weights of 4 bits; tests don't change it."""
-    folder = tmp_path_factory.mktemp("smollm2")
-    pywasm("compile", "smollm2", "-o", str(folder / "model"))
-    return generator_site(folder / "model", folder / "site")
-
-
-def test_sample(browser: Browser, sample: Host, generator_tab: Tab) -> None:
+def test_sample(browser: Browser, tiny: Host, generator_tab: Tab) -> None:
     """Isolated or not, one thread or three: the same text, from long prompts and short ones."""
     prompts = ["a", sample_prompt(100), "long " * 60]
     for isolate in (True, False):
-        sample.faults.isolate = isolate
-        tab = generator_tab(browser, sample)
+        tiny.faults.isolate = isolate
+        tab = generator_tab(browser, tiny)
         for threads in (1, 3):
             assert tab.open(threads=threads)["context"] == 512
             for prompt in prompts:
@@ -91,9 +61,9 @@ AT_ONCE = """async (prompts) => {
 }"""
 
 
-def test_two_at_once(browser: Browser, sample: Host, generator_tab: Tab) -> None:
+def test_two_at_once(browser: Browser, tiny: Host, generator_tab: Tab) -> None:
     """Two answers at the same time: each is right, and they take turns."""
-    tab = generator_tab(browser, sample)
+    tab = generator_tab(browser, tiny)
     tab.open(threads=2)
     prompts = [sample_prompt(60), sample_prompt(60) + " and more"]
     found = tab.page.evaluate(AT_ONCE, prompts)
@@ -116,9 +86,9 @@ ABORTS = """async ({ prompt, times, wait }) => {
 }"""
 
 
-def test_aborts(browser: Browser, sample: Host, generator_tab: Tab) -> None:
+def test_aborts(browser: Browser, tiny: Host, generator_tab: Tab) -> None:
     """A hundred answers aborted at any moment leave nothing behind."""
-    tab = generator_tab(browser, sample)
+    tab = generator_tab(browser, tiny)
     tab.open(threads=2)
     argument = {"prompt": sample_prompt(400), "times": 1, "wait": 10}
     for _ in range(2):  # one whole answer stays in the cache, another has room beside it
@@ -131,31 +101,31 @@ def test_aborts(browser: Browser, sample: Host, generator_tab: Tab) -> None:
     assert tab.generate("after", maxTokens=20)["text"] == sample_text("after", 20)
 
 
-def test_stored(browser: Browser, sample: Host, generator_tab: Tab) -> None:
+def test_stored(browser: Browser, tiny: Host, generator_tab: Tab) -> None:
     """The second visit finds all files; without OPFS, too; without any storage it works as well."""
     denied = "StorageManager.prototype.getDirectory = () => Promise.reject(new Error('denied'));"
     if browser.name == "webkit":
         denied = ""  # it has no file system for workers
     for script in {"", denied}:
-        sample.faults.change[WORKER] = prelude(script)
+        tiny.faults.change[WORKER] = prelude(script)
         tier = "indexeddb" if script == denied else "opfs"
-        tab = generator_tab(browser, sample)
+        tab = generator_tab(browser, tiny)
         for stored in (0, 3):
             tab.load()
             tab.open(threads=1)
             assert tab.status()["storage"] == {"tier": tier, "stored": stored, "files": 3}
             assert tab.generate("a", maxTokens=9)["text"] == sample_text("a", 9)
     nowhere = denied + "IDBFactory.prototype.open = () => { throw 1 };"
-    sample.faults.change[WORKER] = prelude(nowhere)
-    tab = generator_tab(browser, sample)
+    tiny.faults.change[WORKER] = prelude(nowhere)
+    tab = generator_tab(browser, tiny)
     tab.open(threads=1)
     assert tab.status()["storage"]["tier"] == "memory"
     assert tab.generate("a", maxTokens=9)["text"] == sample_text("a", 9)
 
 
-def test_too_long(chromium: Browser, sample: Host, generator_tab: Tab) -> None:
+def test_too_long(chromium: Browser, tiny: Host, generator_tab: Tab) -> None:
     """A prompt that does not fit is told how long it is; the next one is answered."""
-    tab = generator_tab(chromium, sample)
+    tab = generator_tab(chromium, tiny)
     tab.open(threads=1)
     with pytest.raises(PageError, match="has 600 tokens, sample reads at most 511") as caught:
         tab.generate("x" * 600)
@@ -163,9 +133,9 @@ def test_too_long(chromium: Browser, sample: Host, generator_tab: Tab) -> None:
     assert tab.generate("b", maxTokens=9)["text"] == sample_text("b", 9)
 
 
-def test_closed_in_the_middle(tabbed: Browser, sample: Host, generator_tab: Tab) -> None:
+def test_closed_in_the_middle(tabbed: Browser, tiny: Host, generator_tab: Tab) -> None:
     """What is being generated ends with an error, other generators go on."""
-    tab = generator_tab(tabbed, sample)
+    tab = generator_tab(tabbed, tiny)
     tab.open(threads=2)
     prompt = sample_prompt(150)
     codes = tab.page.evaluate(
@@ -183,12 +153,12 @@ def test_closed_in_the_middle(tabbed: Browser, sample: Host, generator_tab: Tab)
     assert codes == ["closed", "closed", sample_text(prompt, 150)]
 
 
-def test_dead_worker(tabbed: Browser, sample: Host, generator_tab: Tab) -> None:
+def test_dead_worker(tabbed: Browser, tiny: Host, generator_tab: Tab) -> None:
     """A worker that dies is an error for who waits, and is started again by the next call."""
-    sample.faults.change[WORKER] = prelude(
+    tiny.faults.change[WORKER] = prelude(
         "addEventListener('message', (e) => { if (e.data.method === 'timings') close(); });"
     )
-    tab = generator_tab(tabbed, sample)
+    tab = generator_tab(tabbed, tiny)
     tab.open(threads=1)
     with pytest.raises(PageError) as caught:
         tab.page.evaluate(
@@ -199,38 +169,36 @@ def test_dead_worker(tabbed: Browser, sample: Host, generator_tab: Tab) -> None:
     assert tab.generate("b", maxTokens=9)["text"] == sample_text("b", 9)
 
 
-def test_strict_policy(tabbed: Browser, sample: Host, generator_tab: Tab) -> None:
+def test_strict_policy(tabbed: Browser, tiny: Host, generator_tab: Tab) -> None:
     """`wasm-unsafe-eval` is all that a page has to allow, templates included."""
     policy = "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'"
-    sample.faults.headers["Content-Security-Policy"] = policy
-    (sample.root / "page.js").write_text("""import { Generator } from "/pywasm/generator.js";
+    tiny.faults.headers["Content-Security-Policy"] = policy
+    (tiny.root / "page.js").write_text("""import { Generator } from "/pywasm/generator.js";
 const generator = await Generator.open("/model/", { threads: 2 });
 const [first] = await generator.tokenize({ messages: [{ role: "user", content: "x" }] });
 const text = await generator.generate("a", { maxTokens: 9 }).text();
 document.title = JSON.stringify([text, first[0], (await generator.status()).threads]);
 """)
-    (sample.root / "page.html").write_text(
-        "<!doctype html><script type=module src=page.js></script>"
-    )
+    (tiny.root / "page.html").write_text("<!doctype html><script type=module src=page.js></script>")
     page = tabbed.new_page()
-    page.goto(f"{sample.url}/page.html")
+    page.goto(f"{tiny.url}/page.html")
     assert json.loads(page.wait_for("document.title")) == [sample_text("a", 9), 256, 2]
     page.close()
 
 
-def test_small_device(chromium: Browser, sample: Host, generator_tab: Tab) -> None:
+def test_small_device(chromium: Browser, tiny: Host, generator_tab: Tab) -> None:
     """A device without memory is told what the model needs before it downloads."""
-    plan = json.loads((sample.root / "model/plan.json").read_text())
+    plan = json.loads((tiny.root / "model/plan.json").read_text())
     plan["slots"].append({"bytes": 900 << 20})
-    (sample.root / "model/plan.json").write_text(json.dumps(plan))
-    sample.faults.change[WORKER] = prelude(
+    (tiny.root / "model/plan.json").write_text(json.dumps(plan))
+    tiny.faults.change[WORKER] = prelude(
         "Object.defineProperty(navigator, 'deviceMemory', { value: 1 });"
     )
-    tab = generator_tab(chromium, sample)
+    tab = generator_tab(chromium, tiny)
     with pytest.raises(PageError, match=r"sample needs 900\.\d MB of memory") as caught:
         tab.open()
     assert caught.value.code == "memory"
-    assert sample.requests(r"weights-.*\.bin") == []
+    assert tiny.requests(r"weights-.*\.bin") == []
 
 
 def prompt_of(row: dict[str, Any]) -> Any:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from generators import ROOT, SAMPLE, GeneratorPage, generator_site, sample_prompt, sample_text
+from generators import ROOT, GeneratorPage, sample_prompt, sample_text
 from host import Host, prelude
-from sites import pywasm
 
-from pywasm.bench.browsers import Browser, Page, PageError, launch
+from pywasm.bench.browsers import Browser, PageError, launch
 from pywasm.bench.browsers.chromium import ChromiumPage
 
 Tab = Callable[[Browser, Host], GeneratorPage]
@@ -63,35 +62,6 @@ TALK = """async ({ id, texts, options, secret, sliding }) => {
   }
   return { messages: conversation.messages, stats };
 }"""
-
-
-@pytest.fixture
-def generator_tab() -> Iterator[Tab]:
-    """Opens tabs for generators; all are closed at the end of the test."""
-    pages: list[Page] = []
-
-    def open_tab(browser: Browser, host: Host) -> GeneratorPage:
-        page = browser.new_page()
-        pages.append(page)
-        return GeneratorPage(page, host)
-
-    yield open_tab
-    for page in pages:
-        page.close()
-
-
-@pytest.fixture
-def sample(serve: Callable[[Path], Host], tmp_path: Path) -> Host:
-    """The sample decoder on a host of this test's own."""
-    return serve(generator_site(SAMPLE, tmp_path / "site"))
-
-
-@pytest.fixture(scope="module")
-def smollm2(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A site with SmolLM2; tests don't change it."""
-    folder = tmp_path_factory.mktemp("smollm2")
-    pywasm("compile", "smollm2", "-o", str(folder / "model"))
-    return generator_site(folder / "model", folder / "site")
 
 
 def segments(*texts: str) -> dict[str, Any]:
@@ -185,13 +155,13 @@ def test_bits_through_storage(
 
 
 @pytest.mark.parametrize("tier", ["opfs", "indexeddb"])
-def test_next_visit(browser: Browser, sample: Host, generator_tab: Tab, tier: str) -> None:
+def test_next_visit(browser: Browser, tiny: Host, generator_tab: Tab, tier: str) -> None:
     """Prompts and conversations are found again, in every browser's storage."""
     if tier == "opfs" and browser.name == "webkit":
         pytest.skip("it has no file system for workers")
     denied = tier == "indexeddb" and browser.name != "webkit"
-    sample.faults.change[WORKER] = prelude(DENIED if denied else "")
-    tab = generator_tab(browser, sample)
+    tiny.faults.change[WORKER] = prelude(DENIED if denied else "")
+    tab = generator_tab(browser, tiny)
     tab.open(threads=1)
     prompt = sample_prompt(20) + "?" * 150
     assert tab.generate(prompt, maxTokens=60)["text"] == sample_text(prompt, 60)
@@ -212,9 +182,9 @@ def test_next_visit(browser: Browser, sample: Host, generator_tab: Tab, tier: st
 
 
 @pytest.mark.parametrize("mode", [0, 1, 2])
-def test_damaged(chromium: Browser, sample: Host, generator_tab: Tab, mode: int) -> None:
+def test_damaged(chromium: Browser, tiny: Host, generator_tab: Tab, mode: int) -> None:
     """Damaged records and conversations are as good as none, and are written again."""
-    tab = generator_tab(chromium, sample)
+    tab = generator_tab(chromium, tiny)
     tab.open(threads=1)
     prompt = sample_prompt(20) + "?" * 150
     tab.generate(prompt, maxTokens=5)
@@ -234,9 +204,9 @@ def test_damaged(chromium: Browser, sample: Host, generator_tab: Tab, mode: int)
     assert len(talked["messages"]) == 3
 
 
-def test_clear_and_private(tabbed: Browser, sample: Host, generator_tab: Tab) -> None:
+def test_clear_and_private(tabbed: Browser, tiny: Host, generator_tab: Tab) -> None:
     """A private conversation leaves no file, forget() none of its own, clear() none at all."""
-    tab = generator_tab(tabbed, sample)
+    tab = generator_tab(tabbed, tiny)
     tab.open(threads=1)
     talk = {"id": "p", "texts": ["x" * 70, "y"], "options": {"maxTokens": 9}, "secret": True}
     tab.page.evaluate(TALK, talk)
@@ -253,11 +223,11 @@ def test_clear_and_private(tabbed: Browser, sample: Host, generator_tab: Tab) ->
     assert tab.page.evaluate(FILES) == {}
 
 
-def test_sliding(chromium: Browser, sample: Host, generator_tab: Tab) -> None:
+def test_sliding(chromium: Browser, tiny: Host, generator_tab: Tab) -> None:
     """A conversation that may slide goes on behind the context's end, after a reload as well; one
     that may not says what is the matter.
     """
-    tab = generator_tab(chromium, sample)
+    tab = generator_tab(chromium, tiny)
     tab.open(threads=1)
     talk = {"id": "c", "texts": ["x" * 90], "options": {"maxTokens": 20}, "secret": False}
     with pytest.raises(PageError, match="sample reads at most 511") as caught:
@@ -277,14 +247,14 @@ def test_sliding(chromium: Browser, sample: Host, generator_tab: Tab) -> None:
     assert tab.status()["kv"]["blocks"] <= 16 + 4  # of one context, and what it was before
 
 
-def test_quota(chromium: Browser, sample: Host, generator_tab: Tab) -> None:
+def test_quota(chromium: Browser, tiny: Host, generator_tab: Tab) -> None:
     """Where the browser gives no more room, answers go on."""
     # What the browser says and what it gives are two things.
     estimate = "StorageManager.prototype.estimate = async () => ({ quota: 1e9 });"
-    sample.faults.change[WORKER] = prelude(estimate)
-    tab = generator_tab(chromium, sample)
+    tiny.faults.change[WORKER] = prelude(estimate)
+    tab = generator_tab(chromium, tiny)
     assert isinstance(tab.page, ChromiumPage)
-    quota = {"origin": sample.url, "quotaSize": 60_000}
+    quota = {"origin": tiny.url, "quotaSize": 60_000}
     tab.page.cdp().send("Storage.overrideQuotaForOrigin", quota)
     tab.open(threads=1)
     for number in range(12):
@@ -296,10 +266,10 @@ def test_quota(chromium: Browser, sample: Host, generator_tab: Tab) -> None:
     assert storage["bytes"] < 60_000
 
 
-def test_two_tabs(tabbed: Browser, sample: Host, generator_tab: Tab) -> None:
+def test_two_tabs(tabbed: Browser, tiny: Host, generator_tab: Tab) -> None:
     """Two tabs that answer share what is stored; one that clears it hurts nobody."""
     prompts = [f"{number} {sample_prompt(5)}" + "?" * 150 for number in range(6)]
-    tabs = [generator_tab(tabbed, sample) for _ in range(2)]
+    tabs = [generator_tab(tabbed, tiny) for _ in range(2)]
     for tab in tabs:
         tab.open(threads=1)
     for number, prompt in enumerate(prompts):
@@ -307,7 +277,7 @@ def test_two_tabs(tabbed: Browser, sample: Host, generator_tab: Tab) -> None:
         assert made["text"] == sample_text(prompt, 9)
     for tab in tabs:
         settled(tab)
-    third = generator_tab(tabbed, sample)
+    third = generator_tab(tabbed, tiny)
     third.open(threads=1)
     for prompt in prompts:
         made = third.generate(prompt, maxTokens=9)
@@ -318,17 +288,17 @@ def test_two_tabs(tabbed: Browser, sample: Host, generator_tab: Tab) -> None:
         assert tabs[1].generate(prompt, maxTokens=9)["text"] == sample_text(prompt, 9)
 
 
-def test_killed_while_saving(sample: Host, tmp_path: Path) -> None:
+def test_killed_while_saving(tiny: Host, tmp_path: Path) -> None:
     """SIGKILL to the browser while KV is written: what is found later is whole."""
     prompts = [f"{number} {sample_prompt(5)}" + "?" * 300 for number in range(8)]
     with launch("chromium", tmp_path / "profile") as browser:
-        tab = GeneratorPage(browser.new_page(), sample)
+        tab = GeneratorPage(browser.new_page(), tiny)
         tab.open(threads=1)
         for prompt in prompts:
             tab.generate(prompt, maxTokens=3)
         browser.kill()
     with launch("chromium", tmp_path / "profile") as browser:
-        tab = GeneratorPage(browser.new_page(), sample)
+        tab = GeneratorPage(browser.new_page(), tiny)
         tab.open(threads=1)
         for prompt in prompts:
             assert tab.generate(prompt, maxTokens=9)["text"] == sample_text(prompt, 9)
