@@ -145,6 +145,8 @@ export class KvCache {
       tip = node;
     }
     const cached = Math.min(length, tip.end);
+    // Only what is shared is needed: the rest of the node may go to make room.
+    if (tip.end - cached >= BLOCK_TOKENS) tip = this.#tree.split(tip, cached, (block) => this.#blocks.retain(block));
     table.length = blocksOf(cached);
     for (const block of table) this.#blocks.retain(block);
     tip.pins++;

@@ -65,6 +65,24 @@ describe("reuse", () => {
 });
 
 describe("blocks", () => {
+  test("behind the few tokens that a prompt shares with another make room for it", async () => {
+    const toy = setUp(8);
+    const random = new Random(9);
+    const head = random.tokens(3);
+    for (let count = 0; count < 3; count++) {
+      const lease = await run(toy, [text(head), text(random.tokens(190))]);
+      expect(lease.sources.memory).toBe(count === 0 ? 0 : head.length);
+      lease.release();
+    }
+    // Within a segment, too.
+    const whole = random.tokens(200);
+    const other = random.tokens(200);
+    other.set(whole.subarray(0, 40));
+    (await run(toy, [text(whole)])).release();
+    (await run(toy, [text(other)])).release();
+    expect(toy.cache.status()).toMatchObject({ leases: 0 });
+  });
+
   test("of full prefixes are shared, not copied", async () => {
     const toy = setUp();
     const random = new Random(6);
