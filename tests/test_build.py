@@ -115,7 +115,12 @@ def many_texts(folder: Path) -> Path:
 def build_in_process(source: Path, site: Path) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "pywasm.cli", "build", str(source), "-o", str(site)]
     return subprocess.Popen(
-        [*command, "--no-bundle"], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [*command, "--no-bundle"],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        # What is started in the background by a shell ignores Ctrl-C, and so do its children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 

@@ -2,9 +2,11 @@
 for: what of that each way of using KV again keeps.
 
 The first document says facts "key has value", the second "alias is key". A question by key needs
-the first alone. A question by alias needs both, and two layers with a head each have about one way
-to answer it: the alias's own token looks up the value when it is read, so that the answer finds it
-there. A document that was read apart from the first, as linked ones are, can't know it.
+the first alone. A question by alias needs both, and two layers with a head each have two ways to
+answer it: the alias's own token looks up the value when it is read, which a document that was read
+apart from the first, as linked ones are, can't do; or the question takes both steps. Training ends
+in some mixture of the two, which rounding decides: runs on different machines left linked ones
+66 % to 93 % of the answers.
 """
 
 from collections import deque
@@ -121,13 +123,12 @@ def test_recall_in_each_mode(sequence: Sequence, monkeypatch: pytest.MonkeyPatch
     recall = {(loss.mode, loss.bits): (loss.same_one, loss.same_two) for loss in found}
     for (mode, bits), (of_one, of_two) in recall.items():
         print(f"{mode:8} {bits:2} bits: one document {of_one:.0%}, two {of_two:.0%}")
-    allowed = {(loss.mode, loss.bits): loss.allowed for loss in found}
     assert recall["exact", 16] == (1, 1)
     assert min(recall["shipped", 8]) >= 0.98
     assert min(recall["shipped", 4]) >= 0.85
-    assert allowed["exact", 16] and allowed["shipped", 8]
-    # A test of one document alone would have found nothing wrong with linked ones.
-    # Half of the answers are right by picking any of the first document's values.
+    losses = {(loss.mode, loss.bits): loss for loss in found}
+    assert losses["exact", 16].allowed and losses["shipped", 8].allowed
+    # A test of one document alone would find nothing wrong with linked ones.
+    linked = losses["linked", 16]
     assert recall["linked", 16][0] == 1
-    assert recall["linked", 16][1] <= 0.8
-    assert not allowed["linked", 16]
+    assert linked.kl_two > 10 * max(linked.kl_one, losses["shipped", 8].kl_two)
