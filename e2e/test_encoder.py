@@ -15,6 +15,7 @@ from host import Host, flip, prelude
 from numpy.typing import NDArray
 from processes import memory, renderers, reset
 from sites import pywasm
+from threads import several
 
 from pywasm.bench.browsers import Browser, PageError
 from pywasm.bench.browsers.chromium import ARGS
@@ -75,7 +76,7 @@ def test_sample(browser: Browser, sample: Host, encoder_tab: Tab) -> None:
     for isolate in (True, False):
         sample.faults.isolate = isolate
         tab = encoder_tab(browser, sample)
-        for threads in (1, 3):
+        for threads in (1, several(browser)):
             assert tab.open(threads=threads, rows=64)["dim"] == 8
             assert np.array(tab.encode(texts)) == pytest.approx(wanted, abs=1e-6)
             status = tab.status()

@@ -18,6 +18,7 @@ from generators import (
 )
 from host import Host, prelude
 from sites import pywasm
+from threads import several
 
 from pywasm.bench.browsers import Browser, PageError
 
@@ -36,7 +37,7 @@ def test_sample(browser: Browser, tiny: Host, generator_tab: Tab) -> None:
     for isolate in (True, False):
         tiny.faults.isolate = isolate
         tab = generator_tab(browser, tiny)
-        for threads in (1, 3):
+        for threads in (1, several(browser)):
             assert tab.open(threads=threads)["context"] == 512
             for prompt in prompts:
                 made = tab.generate(prompt, maxTokens=100)
